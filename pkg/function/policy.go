@@ -1,0 +1,174 @@
+package function
+
+import (
+	"strconv"
+	"time"
+)
+
+// Labels and annotations with a meaning. All others are the user's own.
+const (
+	LabelScaleMin          = "com.openfaas.scale.min"
+	LabelScaleMax          = "com.openfaas.scale.max"
+	LabelScaleFactor       = "com.openfaas.scale.factor"
+	LabelScaleZero         = "com.openfaas.scale.zero"
+	LabelScaleZeroDuration = "com.openfaas.scale.zero-duration"
+
+	AnnotationMode      = "com.dragonchain.mode"
+	AnnotationHeap      = "com.dragonchain.heap"
+	AnnotationHeapQuota = "com.dragonchain.heap-quota"
+	AnnotationReadyPath = "com.openfaas.ready.http.path"
+)
+
+// Defaults published by OpenFaaS for its scale labels.
+const (
+	defaultScaleMin  = 1
+	defaultScaleMax  = 20
+	defaultZeroAfter = 15 * time.Minute
+	// maxScale bounds what a label may ask for: a typing error must not ask a cluster for a million pods.
+	maxScale = 1000
+)
+
+// Policy is what the labels and annotations of a Spec say, parsed once.
+type Policy struct {
+	Scale Scale
+	// Mode is the watchdog mode; empty when neither annotation nor process asks for a watchdog, and the image's own
+	// entrypoint serves on port 8080.
+	Mode Mode
+	// Heap makes the function a contract: its answers are committed to its heap.
+	Heap bool
+	// HeapQuotaBytes bounds the heap's keys and values together. 0 means the provider's default.
+	HeapQuotaBytes int64
+	// ReadyPath is an HTTP path that tells readiness; empty asks the watchdog, or a TCP connection where there is none.
+	ReadyPath string
+}
+
+// Scale bounds the number of replicas.
+type Scale struct {
+	// Min and Max bound a function that is not at zero; 1 <= Min <= Max.
+	Min, Max int
+	// Zero lets the function go to zero after ZeroAfter without a call.
+	Zero      bool
+	ZeroAfter time.Duration
+}
+
+// Initial is how many replicas a function has when it is deployed or woken.
+func (s Scale) Initial() int { return s.Min }
+
+// Clamp brings a wanted number of replicas into the bounds; 0 stays 0, since going to zero is always allowed.
+func (s Scale) Clamp(replicas int) int {
+	if replicas <= 0 {
+		return 0
+	}
+	return min(max(replicas, s.Min), s.Max)
+}
+
+// Mode is how the watchdog runs a function's process.
+type Mode string
+
+// The modes that the watchdog has.
+const (
+	// ModeFork starts one process per invocation.
+	ModeFork Mode = "fork"
+	// ModeHTTP keeps one process that serves HTTP and proxies to it.
+	ModeHTTP Mode = "http"
+)
+
+// Watchdog reports whether the watchdog is put into the function's image.
+func (p Policy) Watchdog() bool { return p.Mode != "" }
+
+func parsePolicy(s Spec) (Policy, error) {
+	var p Policy
+	var err error
+	if p.Scale, err = parseScale(s.Labels); err != nil {
+		return Policy{}, err
+	}
+	if p.Mode, err = parseMode(s); err != nil {
+		return Policy{}, err
+	}
+	if p.Heap, err = parseFlag(s.Annotations, "annotation", AnnotationHeap); err != nil {
+		return Policy{}, err
+	}
+	if v := s.Annotations[AnnotationHeapQuota]; v != "" {
+		if p.HeapQuotaBytes, err = ParseBytes(v); err != nil {
+			return Policy{}, Invalidf("annotation %s=%q: give bytes, or a number with Ki, Mi or Gi", AnnotationHeapQuota, v)
+		}
+	}
+	if v := s.Annotations[AnnotationReadyPath]; v != "" {
+		if v[0] != '/' {
+			return Policy{}, Invalidf("annotation %s=%q: a path begins with /", AnnotationReadyPath, v)
+		}
+		p.ReadyPath = v
+	}
+	return p, nil
+}
+
+func parseScale(labels map[string]string) (Scale, error) {
+	s := Scale{Min: defaultScaleMin, Max: defaultScaleMax, ZeroAfter: defaultZeroAfter}
+	var err error
+	if s.Min, err = parseCount(labels, LabelScaleMin, 0, maxScale, s.Min); err != nil {
+		return Scale{}, err
+	}
+	// OpenFaaS treats a minimum of 0 as 1: going to zero has a label of its own.
+	s.Min = max(s.Min, 1)
+	// Only a maximum that was given can contradict the minimum; the default one gives way.
+	if s.Max, err = parseCount(labels, LabelScaleMax, 1, maxScale, max(s.Max, s.Min)); err != nil {
+		return Scale{}, err
+	}
+	if s.Min > s.Max {
+		return Scale{}, Invalidf("label %s=%d is above %s=%d", LabelScaleMin, s.Min, LabelScaleMax, s.Max)
+	}
+	if _, err = parseCount(labels, LabelScaleFactor, 0, 100, 0); err != nil {
+		return Scale{}, err
+	}
+	if s.Zero, err = parseFlag(labels, "label", LabelScaleZero); err != nil {
+		return Scale{}, err
+	}
+	if v, ok := labels[LabelScaleZeroDuration]; ok {
+		d, ok := ParseDuration(v)
+		if !ok || d <= 0 {
+			return Scale{}, Invalidf("label %s=%q: give a duration above zero, such as 15m", LabelScaleZeroDuration, v)
+		}
+		s.ZeroAfter = d
+	}
+	return s, nil
+}
+
+func parseMode(s Spec) (Mode, error) {
+	mode, where := s.Annotations[AnnotationMode], "annotation "+AnnotationMode
+	if mode == "" && s.Process == "" {
+		return "", nil
+	}
+	if v := s.Env["mode"]; v != "" {
+		mode, where = v, "environment variable mode"
+	}
+	switch Mode(mode) {
+	case "":
+		return ModeFork, nil
+	case ModeFork, ModeHTTP:
+		return Mode(mode), nil
+	}
+	return "", Invalidf("%s=%q: the modes are %s and %s", where, mode, ModeFork, ModeHTTP)
+}
+
+func parseFlag(m map[string]string, kind, key string) (bool, error) {
+	switch v := m[key]; v {
+	case "true":
+		return true, nil
+	case "", "false":
+		return false, nil
+	default:
+		return false, Invalidf("%s %s=%q: give true or false", kind, key, v)
+	}
+}
+
+func parseCount(labels map[string]string, key string, low, high, absent int) (int, error) {
+	v, ok := labels[key]
+	if !ok {
+		return absent, nil
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < low || n > high {
+		return 0, Invalidf("label %s=%q: give a whole number from %d to %d", key, v, low, high)
+	}
+	return n, nil
+}
