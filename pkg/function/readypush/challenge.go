@@ -1,0 +1,48 @@
+package readypush
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+)
+
+const (
+	// ReadyPath is where the watchdog answers probes and challenges.
+	ReadyPath = "/_/ready"
+	// ChallengeHeader carries the provider's challenge in its request to ReadyPath.
+	ChallengeHeader = "X-Dc-Challenge"
+	// ProofHeader carries the watchdog's proof in its answer.
+	ProofHeader = "X-Dc-Proof"
+)
+
+const (
+	challengeBytes    = 16
+	maxChallengeBytes = 64
+)
+
+// ErrChallenge is returned by Proof for a challenge that is not hexadecimal or not of 16 to 64 bytes.
+var ErrChallenge = errors.New("challenge is not 32 to 128 lower-case hexadecimal digits")
+
+// NewChallenge makes a random challenge.
+func NewChallenge() string {
+	var c [challengeBytes]byte
+	rand.Read(c[:]) // never fails: the runtime ends the process if the kernel has no randomness
+	return hex.EncodeToString(c[:])
+}
+
+// Proof answers a challenge. Its form is checked, so that no challenger can have text of its choosing signed.
+func (t Token) Proof(challenge string) (string, error) {
+	if !isHex(challenge, challengeBytes, maxChallengeBytes) {
+		return "", ErrChallenge
+	}
+	sum := t.proof(challenge)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// CheckProof tells whether proof was made for this challenge by a holder of the token.
+func (t Token) CheckProof(challenge, proof string) bool {
+	return sameMAC(proof, t.proof(challenge))
+}
+
+func (t Token) proof(challenge string) [sha256.Size]byte { return mac(t[:], "proof\n"+challenge) }

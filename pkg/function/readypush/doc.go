@@ -1,0 +1,32 @@
+// Package readypush is the protocol by which a watchdog tells the provider, without waiting for Kubernetes, that a function
+// can take calls. Both sides use this package, so that they cannot disagree.
+//
+// Why it exists: the kubelet learns of a new container only when its relist comes round (up to a second) and its probes
+// have a floor of one second. The watchdog knows at once.
+//
+// Words:
+//
+//	token      a secret of one function's record, derived from the provider's ready key; only the provider and that
+//	           function's pods have it
+//	message    what the watchdog posts: function, pod, a fresh nonce, and a mac over the three
+//	challenge  a random word the provider sends when it connects back
+//	proof      the mac of the challenge, which only a holder of the token can make
+//
+// One push:
+//
+//	watchdog                                             provider
+//	   | POST <ready url>  {function,pod,nonce,mac} ------> | token of the function's record; Message.Verify
+//	   | <---- GET /_/ready on the caller's own address --- | X-Dc-Challenge: NewChallenge()
+//	   | ---- 200, X-Dc-Proof: Proof(challenge) ----------> | Token.CheckProof, then the endpoint takes calls
+//	   | <---- 204 ---------------------------------------- |
+//
+// The provider answers 204 when the endpoint is taken, 401 when the mac or the proof is wrong (the watchdog then stops), and
+// anything else when it should be tried again.
+//
+// Guarantees: nothing but a holder of the token can make a message or a proof; a message cannot be used as a proof nor the
+// other way round, for each is a mac over text with a prefix of its own; all comparisons take constant time; Parse reads at
+// most MaxMessageBytes and never panics.
+//
+// Left to others: sending (package watchdog), answering (the provider), and refusing a nonce that was seen before. A replayed
+// message brings an attacker nothing on its own, since the address that it comes from must also prove that it has the token.
+package readypush

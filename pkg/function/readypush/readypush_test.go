@@ -1,0 +1,182 @@
+package readypush_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/dragonchain/dc-provider/pkg/function/readypush"
+)
+
+var token = readypush.DeriveToken([]byte("key of the provider"), "hello.openfaas-fn", "uid-1")
+
+// plainMAC is the protocol's formula written out again, so that a change of it cannot pass unseen.
+func plainMAC(key []byte, text string) string {
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(text))
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func TestToken_DependsOnKeyFunctionAndRecord(t *testing.T) {
+	if want := plainMAC([]byte("key of the provider"), "hello.openfaas-fn/uid-1"); token.Hex() != want {
+		t.Fatalf("token %s, want %s", token.Hex(), want)
+	}
+	for name, other := range map[string]readypush.Token{
+		"key":      readypush.DeriveToken([]byte("other"), "hello.openfaas-fn", "uid-1"),
+		"function": readypush.DeriveToken([]byte("key of the provider"), "hallo.openfaas-fn", "uid-1"),
+		"record":   readypush.DeriveToken([]byte("key of the provider"), "hello.openfaas-fn", "uid-2"),
+	} {
+		if other == token {
+			t.Errorf("another %s gives the same token", name)
+		}
+	}
+}
+
+func TestToken_TextRoundTripAndHidden(t *testing.T) {
+	back, err := readypush.ParseToken(token.Hex())
+	if err != nil || back != token {
+		t.Fatalf("ParseToken(Hex) = %v, %v", back, err)
+	}
+	for _, bad := range []string{"", "00", strings.Repeat("z", 64), token.Hex() + "00"} {
+		if _, err := readypush.ParseToken(bad); err == nil {
+			t.Errorf("ParseToken(%q) succeeded", bad)
+		}
+	}
+	for _, verb := range []string{"%v", "%s", "%+v", "%#v", "%q"} {
+		if out := fmt.Sprintf(verb, token); !strings.Contains(out, "secret") {
+			t.Errorf("%s prints %s", verb, out)
+		}
+	}
+}
+
+func TestMessage_SignedParsedVerified(t *testing.T) {
+	m := readypush.NewMessage(token, "hello.openfaas-fn", "hello-6d5f-x2")
+	back, err := readypush.Parse(m.Encode())
+	if err != nil || back != m {
+		t.Fatalf("Parse(Encode) = %+v, %v", back, err)
+	}
+	raw, _ := hex.DecodeString(token.Hex())
+	if want := plainMAC(raw, "push\nhello.openfaas-fn\nhello-6d5f-x2\n"+m.Nonce); m.MAC != want {
+		t.Errorf("mac %s, want %s", m.MAC, want)
+	}
+	if !back.Verify(token) {
+		t.Error("own message refused")
+	}
+	if again := readypush.NewMessage(token, m.Function, m.Pod); again.Nonce == m.Nonce {
+		t.Error("nonce used twice")
+	}
+
+	for name, change := range map[string]func(*readypush.Message){
+		"function": func(m *readypush.Message) { m.Function = "other.openfaas-fn" },
+		"pod":      func(m *readypush.Message) { m.Pod = "other" },
+		"nonce":    func(m *readypush.Message) { m.Nonce = strings.Repeat("0", 32) },
+		"mac":      func(m *readypush.Message) { m.MAC = strings.Repeat("0", 64) },
+	} {
+		changed := m
+		change(&changed)
+		if changed.Verify(token) {
+			t.Errorf("message with another %s accepted", name)
+		}
+	}
+	if m.Verify(readypush.DeriveToken(nil, "hello.openfaas-fn", "uid-1")) {
+		t.Error("message accepted under another token")
+	}
+}
+
+func TestParse_Refuses(t *testing.T) {
+	good := readypush.NewMessage(token, "hello.openfaas-fn", "hello-1")
+	edit := func(change func(*readypush.Message)) []byte {
+		m := good
+		change(&m)
+		return m.Encode()
+	}
+	for name, body := range map[string][]byte{
+		"empty":                 nil,
+		"no JSON":               []byte("ready"),
+		"no object":             []byte(`[1]`),
+		"text after":            append(good.Encode(), '}'),
+		"wrong types":           []byte(`{"function":1}`),
+		"too long":              append(good.Encode(), make([]byte, readypush.MaxMessageBytes)...),
+		"no function":           edit(func(m *readypush.Message) { m.Function = "" }),
+		"function two lines":    edit(func(m *readypush.Message) { m.Function = "a\nb" }),
+		"function upper case":   edit(func(m *readypush.Message) { m.Function = "Hello.fn" }),
+		"function too long":     edit(func(m *readypush.Message) { m.Function = strings.Repeat("a", 128) }),
+		"no pod":                edit(func(m *readypush.Message) { m.Pod = "" }),
+		"pod with slash":        edit(func(m *readypush.Message) { m.Pod = "a/b" }),
+		"nonce short":           edit(func(m *readypush.Message) { m.Nonce = "00" }),
+		"nonce upper case":      edit(func(m *readypush.Message) { m.Nonce = strings.Repeat("A", 32) }),
+		"mac not hexadecimal":   edit(func(m *readypush.Message) { m.MAC = strings.Repeat("x", 64) }),
+		"mac of another length": edit(func(m *readypush.Message) { m.MAC = strings.Repeat("0", 62) }),
+	} {
+		if m, err := readypush.Parse(body); err == nil {
+			t.Errorf("%s: parsed as %+v", name, m)
+		}
+	}
+	if _, err := readypush.Parse([]byte(`{"new":true,` + string(good.Encode()[1:]))); err != nil {
+		t.Errorf("a member of a newer version: %v", err)
+	}
+}
+
+func TestProof(t *testing.T) {
+	challenge := readypush.NewChallenge()
+	proof, err := token.Proof(challenge)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, _ := hex.DecodeString(token.Hex())
+	if want := plainMAC(raw, "proof\n"+challenge); proof != want {
+		t.Errorf("proof %s, want %s", proof, want)
+	}
+	if !token.CheckProof(challenge, proof) {
+		t.Error("own proof refused")
+	}
+	if token.CheckProof(readypush.NewChallenge(), proof) {
+		t.Error("proof accepted for another challenge")
+	}
+	if token.CheckProof(challenge, "") || readypush.DeriveToken(nil, "a", "b").CheckProof(challenge, proof) {
+		t.Error("proof accepted without the token")
+	}
+	for _, bad := range []string{"", "00", "push\nhello", strings.Repeat("g", 32), strings.Repeat("0", 130), strings.Repeat("0", 33)} {
+		if p, err := token.Proof(bad); err == nil {
+			t.Errorf("Proof(%q) = %s", bad, p)
+		}
+	}
+}
+
+// FuzzParse checks that whatever parses is safe to sign, and comes back unchanged.
+func FuzzParse(f *testing.F) {
+	f.Add(readypush.NewMessage(token, "hello.openfaas-fn", "hello-1").Encode())
+	f.Add([]byte(`{"function":"a","pod":"b","nonce":"","mac":""}`))
+	f.Add([]byte(`{"function":"a\nb"}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		m, err := readypush.Parse(body)
+		if err != nil {
+			return
+		}
+		if strings.ContainsAny(m.Function+m.Pod+m.Nonce, "\n\x00") {
+			t.Fatalf("separator inside a field: %q", m)
+		}
+		if back, err := readypush.Parse(m.Encode()); err != nil || back != m {
+			t.Fatalf("%+v became %+v, %v", m, back, err)
+		}
+		m.Verify(token)
+	})
+}
+
+// The watchdog lives in every container, so what it imports must stay small.
+func TestImports_StandardLibraryOnly(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range strings.Fields(string(out)) {
+		if path != "github.com/dragonchain/dc-provider/pkg/function/readypush" {
+			t.Errorf("imports %s", path)
+		}
+	}
+}
