@@ -1,0 +1,37 @@
+package heapstore
+
+import (
+	"errors"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+)
+
+// What a store answers when it cannot do what was asked. ErrNoHeap and ErrNoKey are also function.ErrNotFound.
+var (
+	// ErrNoHeap: the heap was never made, or was dropped. It is also the answer to a late commit of a deleted contract.
+	ErrNoHeap = function.NotFoundf("no such heap")
+	// ErrNoKey: the heap is there and has no such key.
+	ErrNoKey = function.NotFoundf("no such key in the heap")
+)
+
+// Why a commit was refused. Nothing of it was written.
+var (
+	// ErrBadKey: a key is empty or is not UTF-8.
+	ErrBadKey = errors.New("heap key refused")
+	// ErrKeyTooLarge: a key has more than MaxKeyBytes.
+	ErrKeyTooLarge = errors.New("heap key too large")
+	// ErrValueTooLarge: a value has more than MaxValueBytes.
+	ErrValueTooLarge = errors.New("heap value too large")
+	// ErrQuota: the commit would make the heap larger than its quota.
+	ErrQuota = errors.New("heap quota exceeded")
+)
+
+// Why a store could not be opened or used.
+var (
+	// ErrLocked: another process has the store's file open.
+	ErrLocked = errors.New("in use by another process")
+	// ErrSchema: the file is no heap store, or one whose layout this version does not know.
+	ErrSchema = errors.New("unknown heap store layout")
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("heap store is closed")
+)

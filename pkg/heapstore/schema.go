@@ -1,0 +1,60 @@
+package heapstore
+
+import (
+	"fmt"
+	"strconv"
+
+	"go.etcd.io/bbolt"
+)
+
+// schemaVersion is the number of the layout that doc.go draws.
+const schemaVersion = 1
+
+var (
+	metaBucket  = []byte("meta")
+	schemaKey   = []byte("schema")
+	heapsBucket = []byte("heaps")
+)
+
+// prepare gives an empty file the layout of doc.go and refuses one that has another.
+func prepare(db *bbolt.DB) error {
+	found, err := schemaOf(db)
+	switch {
+	case err != nil:
+		return err
+	case found == strconv.Itoa(schemaVersion):
+		return nil
+	case found != "":
+		return fmt.Errorf("%w: the file has schema %q, this version of the program knows schema %d", ErrSchema, found, schemaVersion)
+	}
+	return db.Update(func(tx *bbolt.Tx) error {
+		meta, err := tx.CreateBucket(metaBucket)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.CreateBucket(heapsBucket); err != nil {
+			return err
+		}
+		return meta.Put(schemaKey, []byte(strconv.Itoa(schemaVersion)))
+	})
+}
+
+// schemaOf returns the schema that a file says it has, or nothing for a file that is empty.
+func schemaOf(db *bbolt.DB) (found string, err error) {
+	err = db.View(func(tx *bbolt.Tx) error {
+		if first, _ := tx.Cursor().First(); first == nil {
+			return nil
+		}
+		if meta := tx.Bucket(metaBucket); meta != nil {
+			found = string(meta.Get(schemaKey))
+		}
+		if found == "" || tx.Bucket(heapsBucket) == nil {
+			return fmt.Errorf("%w: a bbolt file of something else", ErrSchema)
+		}
+		return nil
+	})
+	return found, err
+}
+
+// heapsOf is the bucket of all heaps. prepare made sure that it is there.
+func heapsOf(tx *bbolt.Tx) *bbolt.Bucket { return tx.Bucket(heapsBucket) }
