@@ -1,0 +1,56 @@
+// Package invoke runs invocations of contracts: it calls the function, makes what it answered permanent in its heap, and
+// only then answers the caller.
+//
+// # Words
+//
+// A contract is a function with a heap. Its answer is what it writes: an object's members are keys of the heap. A commit
+// makes them permanent, all or none.
+//
+// # How an invocation travels
+//
+//	caller ─► body read, bounded ─► Call ─► answer read, bounded ─► 2xx? ─► writes ─► Commit ─► the answer, as it was given
+//	              │                  │             │                  │no       │         │
+//	              ▼                  ▼             ▼                  ▼         ▼         ▼
+//	             413            Call's error   broken, 413     the answer   refused   the store's error
+//
+// In every case but the two at the ends of the arrows to the answer, nothing was written and Config.Error answers.
+//
+// # What an answer writes
+//
+//	answer                                          key           value
+//	status other than 2xx                           none
+//	status 204 or 205, or to a HEAD: has no body    none
+//	{"a": {"x": 1.0}, "b": null}                    a, b          {"x":1.0} and null
+//	  with OUTPUT_TO_HEAP exactly false             none
+//	  with OUTPUT_TO_HEAP anything else             that too
+//	any other JSON: [1], 7, "text"                  rawResponse   the whole text as a JSON string
+//	no JSON: bacon\n, NaN, nothing at all           rawResponse   the whole text as a JSON string, "bacon\n", ""
+//
+// A value is the contract's own spelling without the blanks between tokens: numbers keep their digits, strings their
+// escapes. If a member occurs more than once, the last one counts. What is nested more than 10,000 deep is no JSON to us.
+//
+// These are refused as a whole, so that nothing is stored in a form from which the answer cannot be had back: text that is
+// not UTF-8; a member's name with half a surrogate pair, which no key can hold; a Content-Encoding other than gzip (the
+// call asks for none). A gzip answer is decoded for the heap and given to the caller as it is. Limits of keys, values and
+// of the heap are the store's.
+//
+// # Guarantees
+//
+// A caller that gets the function's own 2xx answer has its effects on the disk. A caller that gets an error from us has
+// none of them, except that after an error of the disk itself the commit may show as a whole. If the caller goes away
+// before the commit, its invocation is cancelled and nothing is written; afterwards the commit stands. Status, headers and
+// body reach the caller as the function gave them, framed anew.
+//
+// Time is linear in the size of the body and the answer, and memory bounded by Config's limits, whatever they hold.
+// An Invoker is safe for concurrent use and starts no goroutine.
+//
+// # What it leaves to others
+//
+// Endpoints, waking, retries and the time limit are Config.Call's (pkg/proxy), durability and limits the store's
+// (pkg/heapstore), the statuses of errors Config.Error's (pkg/handlers). A contract cannot be upgraded to another protocol:
+// it has one answer.
+//
+// # Sources
+//
+// The meaning of answers is Dragonchain's contract invoker's, where that is sound.
+package invoke

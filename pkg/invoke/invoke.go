@@ -1,0 +1,174 @@
+package invoke
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+)
+
+const (
+	defaultMaxBodyBytes   = 8 << 20
+	defaultMaxAnswerBytes = 8 << 20
+)
+
+// Store makes writes permanent. The Invoker relies on Commit writing all or nothing, and on its being durable when it
+// returns nil. It refuses what exceeds its limits, and a heap that was dropped. quotaBytes is 0 for a contract that names
+// no quota. If ctx ends before the commit has begun, Commit returns an error and writes nothing.
+type Store interface {
+	Commit(ctx context.Context, heap function.Heap, writes []function.HeapWrite, quotaBytes int64) error
+}
+
+// Config joins an Invoker to the rest. Store, Call and Error are needed.
+type Config struct {
+	Store Store
+	// Call makes one call of a contract and returns its answer, whose body the Invoker reads and closes. The request's
+	// body can be read again through GetBody. Call rewrites URL and headers as for any function.
+	Call func(ctx context.Context, f *function.Function, request *http.Request) (*http.Response, error)
+	// Error answers a caller whose invocation failed.
+	Error func(w http.ResponseWriter, r *http.Request, err error)
+	// MaxBodyBytes bounds a request's body, MaxAnswerBytes an answer, as sent and decoded. 0 means 8 MiB each; negative is
+	// refused.
+	MaxBodyBytes   int64
+	MaxAnswerBytes int64
+	// Log gets one line for each commit, at level Debug. nil means none.
+	Log *slog.Logger
+}
+
+// Invoker runs invocations of contracts.
+type Invoker struct {
+	cfg Config
+}
+
+// New returns an Invoker. It starts nothing.
+func New(cfg Config) (*Invoker, error) {
+	switch {
+	case cfg.Store == nil || cfg.Call == nil || cfg.Error == nil:
+		return nil, errors.New("invoke: Store, Call and Error are needed")
+	case cfg.MaxBodyBytes < 0 || cfg.MaxAnswerBytes < 0:
+		return nil, fmt.Errorf("invoke: limits of %d and %d bytes", cfg.MaxBodyBytes, cfg.MaxAnswerBytes)
+	}
+	if cfg.MaxBodyBytes == 0 {
+		cfg.MaxBodyBytes = defaultMaxBodyBytes
+	}
+	if cfg.MaxAnswerBytes == 0 {
+		cfg.MaxAnswerBytes = defaultMaxAnswerBytes
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Invoker{cfg: cfg}, nil
+}
+
+// ServeContract runs one invocation of f, which is a contract, and answers w when its effects are permanent.
+func (i *Invoker) ServeContract(w http.ResponseWriter, r *http.Request, f *function.Function) {
+	answer, err := i.invoke(w, r, f)
+	if err != nil {
+		i.cfg.Error(w, r, err)
+		return
+	}
+	if err := answer.write(w); err != nil {
+		i.cfg.Log.DebugContext(r.Context(), "answer not delivered", "function", f.Name, "namespace", f.Namespace, "err", err)
+	}
+}
+
+func (i *Invoker) invoke(w http.ResponseWriter, r *http.Request, f *function.Function) (answer, error) {
+	request, err := i.request(w, r)
+	if err != nil {
+		return answer{}, err
+	}
+	got, err := i.call(r.Context(), f, request)
+	if err != nil {
+		return answer{}, err
+	}
+	return got, i.commit(r.Context(), f, got)
+}
+
+// request is the caller's request with its body in memory, so that a call that reached no endpoint can be made again.
+func (i *Invoker) request(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
+	if err := checkUpgrade(r.Header); err != nil {
+		return nil, err
+	}
+	if r.ContentLength > i.cfg.MaxBodyBytes {
+		return nil, &http.MaxBytesError{Limit: i.cfg.MaxBodyBytes}
+	}
+	body, err := readAll(http.MaxBytesReader(w, r.Body, i.cfg.MaxBodyBytes), r.ContentLength, i.cfg.MaxBodyBytes)
+	if err != nil {
+		return nil, bodyError(r.Context(), err)
+	}
+	request := r.Clone(r.Context())
+	request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	request.Body = io.NopCloser(bytes.NewReader(body))
+	request.ContentLength = int64(len(body))
+	request.TransferEncoding, request.Trailer = nil, nil
+	stripHopByHop(request.Header)
+	// The body is here already; nobody need be asked whether to send it.
+	request.Header.Del("Expect")
+	// The answer has to be read.
+	request.Header.Set("Accept-Encoding", "identity")
+	return request, nil
+}
+
+// bodyError tells whose fault it is that a request's body could not be read.
+func bodyError(ctx context.Context, err error) error {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return err
+	case ctx.Err() != nil:
+		return ctx.Err()
+	default:
+		return function.Invalidf("the request's body ended early")
+	}
+}
+
+// call makes the call and reads the answer to its end: half an answer must not be committed.
+func (i *Invoker) call(ctx context.Context, f *function.Function, request *http.Request) (answer, error) {
+	response, err := i.cfg.Call(ctx, f, request)
+	if err != nil {
+		return answer{}, err
+	}
+	got, err := readAnswer(response, request.Method == http.MethodHead, i.cfg.MaxAnswerBytes)
+	// What Close could tell concerns a connection that is of no further use; the answer is whole or err says why not.
+	_ = response.Body.Close()
+	if err != nil {
+		return answer{}, fmt.Errorf("invoke %q: %w", f.Ref, answerError(ctx, err))
+	}
+	return got, nil
+}
+
+// answerError tells a contract that broke off from one that was cut off because the caller left or time ran out.
+func answerError(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, ErrAnswerTooLarge), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	default:
+		return fmt.Errorf("%w: %w", ErrBrokenAnswer, err)
+	}
+}
+
+// commit makes the answer's effects permanent. The caller's context ends it only until the commit has begun.
+func (i *Invoker) commit(ctx context.Context, f *function.Function, got answer) error {
+	writes, err := got.writes(i.cfg.MaxAnswerBytes)
+	if err != nil {
+		return fmt.Errorf("invoke %q: %w", f.Ref, err)
+	}
+	if len(writes) == 0 {
+		return nil
+	}
+	start := time.Now()
+	if err := i.cfg.Store.Commit(ctx, f.Heap(), writes, f.Policy.HeapQuotaBytes); err != nil {
+		return err
+	}
+	i.cfg.Log.DebugContext(ctx, "invocation committed", "function", f.Name, "namespace", f.Namespace,
+		"status", got.status, "keys", len(writes), "duration_seconds", time.Since(start).Seconds())
+	return nil
+}
