@@ -12,6 +12,8 @@ const (
 	maxNameLength   = 63
 	maxSecretLength = 253
 	maxPrefixLength = 253
+	// maxQuantityLength has room for any number of bytes that there are.
+	maxQuantityLength = 40
 	// maxMetadataBytes bounds labels and annotations together; Kubernetes refuses an object with more.
 	maxMetadataBytes = 256 << 10
 )
@@ -37,7 +39,7 @@ const ReservedEnvPrefix = "DC_"
 // Check reports the first thing in s that has to be mended, as an error that wraps ErrInvalid, or the policy that s asks for.
 func Check(s Spec) (Policy, error) {
 	for _, check := range []func(Spec) error{
-		checkRef, checkImage, checkLabels, checkAnnotations, checkEnv, checkSecrets, checkConstraints, checkResources,
+		checkRef, checkImage, checkReserved, checkMetadata, checkEnv, checkSecrets, checkConstraints, checkResources,
 	} {
 		if err := check(s); err != nil {
 			return Policy{}, err
@@ -92,35 +94,41 @@ func checkImage(s Spec) error {
 	return nil
 }
 
-func checkLabels(s Spec) error {
+func checkReserved(s Spec) error {
 	for _, key := range slices.Sorted(maps.Keys(s.Labels)) {
 		if slices.Contains(reservedLabels, key) || strings.HasPrefix(key, ReservedPrefix) {
-			return Invalidf("label %q is reserved", key)
+			return Invalidf("label %.80q is reserved", key)
 		}
-		if err := checkQualifiedName("label", key); err != nil {
-			return err
-		}
-		if value := s.Labels[key]; len(value) > maxNameLength || !labelValueForm.MatchString(value) {
-			return Invalidf("label %s=%.80q: a value has at most %d of A-Z, a-z, 0-9, -, _ and ., with a letter or digit at both ends", key, value, maxNameLength)
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.Annotations)) {
+		if strings.HasPrefix(key, ReservedPrefix) {
+			return Invalidf("annotation %.80q is reserved", key)
 		}
 	}
 	return nil
 }
 
-func checkAnnotations(s Spec) error {
+func checkMetadata(s Spec) error { return CheckMetadata(s.Labels, s.Annotations) }
+
+// CheckMetadata refuses labels and annotations that Kubernetes would not put on an object.
+func CheckMetadata(labels, annotations map[string]string) error {
 	size := 0
-	for _, key := range slices.Sorted(maps.Keys(s.Annotations)) {
-		if strings.HasPrefix(key, ReservedPrefix) {
-			return Invalidf("annotation %q is reserved", key)
-		}
-		// Kubernetes compares annotation keys without regard to case.
-		if err := checkQualifiedName("annotation", key); err != nil {
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		value := labels[key]
+		if err := checkQualifiedName("label", key); err != nil {
 			return err
 		}
-		size += len(key) + len(s.Annotations[key])
-	}
-	for key, value := range s.Labels {
+		if len(value) > maxNameLength || !labelValueForm.MatchString(value) {
+			return Invalidf("label %s=%.80q: a value has at most %d of A-Z, a-z, 0-9, -, _ and ., with a letter or digit at both ends", key, value, maxNameLength)
+		}
 		size += len(key) + len(value)
+	}
+	for _, key := range slices.Sorted(maps.Keys(annotations)) {
+		// Kubernetes takes capitals in the prefix of an annotation's key, and in no other.
+		if err := checkQualifiedName("annotation", strings.ToLower(key)); err != nil {
+			return err
+		}
+		size += len(key) + len(annotations[key])
 	}
 	if size > maxMetadataBytes {
 		return Invalidf("labels and annotations have %d bytes together; at most %d are allowed", size, maxMetadataBytes)
@@ -143,12 +151,12 @@ func checkQualifiedName(kind, key string) error {
 func checkEnv(s Spec) error {
 	for _, key := range slices.Sorted(maps.Keys(s.Env)) {
 		switch {
-		case !envForm.MatchString(key):
-			return Invalidf("environment variable %.80q: use A-Z, a-z, 0-9, -, _ and ., not beginning with a digit", key)
+		case !envForm.MatchString(key), key == ".", strings.HasPrefix(key, ".."):
+			return Invalidf("environment variable %.80q: use A-Z, a-z, 0-9, -, _ and ., not beginning with a digit or with two dots", key)
 		case strings.HasPrefix(key, ReservedEnvPrefix):
-			return Invalidf("environment variable %q: names beginning %s are reserved", key, ReservedEnvPrefix)
+			return Invalidf("environment variable %.80q: names beginning %s are reserved", key, ReservedEnvPrefix)
 		case strings.ContainsRune(s.Env[key], 0):
-			return Invalidf("environment variable %q: a value cannot contain a NUL byte", key)
+			return Invalidf("environment variable %.80q: a value cannot contain a NUL byte", key)
 		}
 	}
 	if strings.ContainsRune(s.Process, 0) {
@@ -158,10 +166,15 @@ func checkEnv(s Spec) error {
 }
 
 func checkSecrets(s Spec) error {
+	listed := make(map[string]bool, len(s.Secrets))
 	for _, name := range s.Secrets {
 		if err := CheckSecretName(name); err != nil {
 			return err
 		}
+		if listed[name] {
+			return Invalidf("secret %q is listed twice", name)
+		}
+		listed[name] = true
 	}
 	return nil
 }
@@ -196,7 +209,7 @@ func checkResources(s Spec) error {
 			{"memory", part.res.Memory}, {"cpu", part.res.CPU},
 			{"nvidia.com/gpu", part.res.NvidiaGPU}, {"amd.com/gpu", part.res.AMDGPU}, {"intel.com/gpu", part.res.IntelGPU},
 		} {
-			if q.value != "" && !quantityForm.MatchString(q.value) {
+			if q.value != "" && (len(q.value) > maxQuantityLength || !quantityForm.MatchString(q.value)) {
 				return Invalidf("%s.%s=%.40q: give a quantity such as 128Mi or 250m", part.kind, q.field, q.value)
 			}
 		}

@@ -1,6 +1,7 @@
 package function
 
 import (
+	"net/url"
 	"strconv"
 	"time"
 )
@@ -90,12 +91,13 @@ func parsePolicy(s Spec) (Policy, error) {
 	}
 	if v := s.Annotations[AnnotationHeapQuota]; v != "" {
 		if p.HeapQuotaBytes, err = ParseBytes(v); err != nil {
-			return Policy{}, Invalidf("annotation %s=%q: give bytes, or a number with Ki, Mi or Gi", AnnotationHeapQuota, v)
+			return Policy{}, Invalidf("annotation %s=%.80q: give bytes, or a number with Ki, Mi or Gi", AnnotationHeapQuota, v)
 		}
 	}
 	if v := s.Annotations[AnnotationReadyPath]; v != "" {
-		if v[0] != '/' {
-			return Policy{}, Invalidf("annotation %s=%q: a path begins with /", AnnotationReadyPath, v)
+		// Kubernetes takes any text here, and its probe then fails without end.
+		if u, err := url.ParseRequestURI(v); err != nil || v[0] != '/' || u.Host != "" {
+			return Policy{}, Invalidf("annotation %s=%.80q: give the path of a URL, beginning with /", AnnotationReadyPath, v)
 		}
 		p.ReadyPath = v
 	}
@@ -126,7 +128,7 @@ func parseScale(labels map[string]string) (Scale, error) {
 	if v, ok := labels[LabelScaleZeroDuration]; ok {
 		d, ok := ParseDuration(v)
 		if !ok || d <= 0 {
-			return Scale{}, Invalidf("label %s=%q: give a duration above zero, such as 15m", LabelScaleZeroDuration, v)
+			return Scale{}, Invalidf("label %s=%.80q: give a duration above zero, such as 15m", LabelScaleZeroDuration, v)
 		}
 		s.ZeroAfter = d
 	}
@@ -147,7 +149,7 @@ func parseMode(s Spec) (Mode, error) {
 	case ModeFork, ModeHTTP:
 		return Mode(mode), nil
 	}
-	return "", Invalidf("%s=%q: the modes are %s and %s", where, mode, ModeFork, ModeHTTP)
+	return "", Invalidf("%s=%.80q: the modes are %s and %s", where, mode, ModeFork, ModeHTTP)
 }
 
 func parseFlag(m map[string]string, kind, key string) (bool, error) {
@@ -157,7 +159,7 @@ func parseFlag(m map[string]string, kind, key string) (bool, error) {
 	case "", "false":
 		return false, nil
 	default:
-		return false, Invalidf("%s %s=%q: give true or false", kind, key, v)
+		return false, Invalidf("%s %s=%.80q: give true or false", kind, key, v)
 	}
 }
 
@@ -168,7 +170,7 @@ func parseCount(labels map[string]string, key string, low, high, absent int) (in
 	}
 	n, err := strconv.Atoi(v)
 	if err != nil || n < low || n > high {
-		return 0, Invalidf("label %s=%q: give a whole number from %d to %d", key, v, low, high)
+		return 0, Invalidf("label %s=%.80q: give a whole number from %d to %d", key, v, low, high)
 	}
 	return n, nil
 }

@@ -29,9 +29,9 @@ func ParseBytes(s string) (int64, error) {
 			digits, unit = d, size
 		}
 	}
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || n <= 0 || n > math.MaxInt64/unit {
-		return 0, Invalidf("%q is no number of bytes", s)
+	n, err := strconv.ParseUint(digits, 10, 63)
+	if err != nil || n == 0 || n > uint64(math.MaxInt64/unit) {
+		return 0, Invalidf("%.40q is no number of bytes", s)
 	}
-	return n * unit, nil
+	return int64(n) * unit, nil
 }

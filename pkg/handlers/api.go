@@ -1,0 +1,177 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"github.com/openfaas/faas-provider/types"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+)
+
+// Functions keeps the records of functions. Lookup, List and Status answer from memory: a stock gateway asks for a status
+// on nearly every invocation. A change is visible to them once the call that made it has returned nil, and Delete returns
+// once the name is free. The errors are those of package function.
+type Functions interface {
+	Lookup(ref function.Ref) (*function.Function, bool)
+	List(namespace string) []*function.Function
+	Status(ref function.Ref) function.Status
+	Create(ctx context.Context, spec function.Spec) error
+	Update(ctx context.Context, spec function.Spec) error
+	Delete(ctx context.Context, ref function.Ref) error
+	Scale(ctx context.Context, ref function.Ref, replicas int) error
+}
+
+// Secrets keeps the secrets that this API made; others are not found, not listed and not touched.
+type Secrets interface {
+	ListSecrets(ctx context.Context, namespace string) ([]string, error)
+	CreateSecret(ctx context.Context, namespace, name string, value []byte) error
+	UpdateSecret(ctx context.Context, namespace, name string, value []byte) error
+	DeleteSecret(ctx context.Context, namespace, name string) error
+}
+
+// Namespaces keeps the namespaces that may hold functions. Namespaces and Managed answer from memory. Create and Update
+// mark the namespace as OpenFaaS's; one that is not so marked is not found.
+type Namespaces interface {
+	Namespaces() []string
+	Managed(namespace string) bool
+	Namespace(ctx context.Context, name string) (function.Namespace, error)
+	CreateNamespace(ctx context.Context, namespace function.Namespace) error
+	UpdateNamespace(ctx context.Context, namespace function.Namespace) error
+	DeleteNamespace(ctx context.Context, name string) error
+}
+
+// Logs reads functions' logs. The channel is closed at the end of the log, or soon after ctx has ended.
+type Logs interface {
+	Logs(ctx context.Context, query function.LogQuery) (<-chan function.LogLine, error)
+}
+
+// Config holds what the API is made of. Fields are required unless they say otherwise.
+type Config struct {
+	Functions  Functions
+	Secrets    Secrets
+	Namespaces Namespaces
+	Logs       Logs
+	Heaps      Heaps
+
+	// Invoke answers /function/ on both listeners. It gets the path as it was sent and needs no credentials.
+	Invoke http.Handler
+
+	// Ready answers the watchdogs' ready pushes on the provider's listener. nil leaves the route out.
+	Ready *ReadyPush
+
+	// Credentials gives the one user and its password, without blanks around them. It is asked for every request, so that
+	// a rotated password takes effect at once. While either is empty nobody is let in.
+	Credentials func() (user, password string)
+
+	// Healthy tells why the provider cannot do its work, or nil. nil means always healthy.
+	Healthy func(context.Context) error
+
+	// DefaultNamespace is meant where a request names none. Empty means openfaas-fn.
+	DefaultNamespace string
+
+	// Version is what /system/info tells.
+	Version types.VersionInfo
+
+	// Log gets what callers are not told. nil discards it.
+	Log *slog.Logger
+}
+
+// API answers the OpenFaaS REST API. It is safe for concurrent use.
+type API struct {
+	Config
+
+	fail     func(http.ResponseWriter, *http.Request, error, forms)
+	draining chan struct{}
+	drain    sync.Once
+}
+
+// New checks cfg. It starts nothing.
+func New(cfg Config) (*API, error) {
+	for _, need := range []struct {
+		name  string
+		given bool
+	}{
+		{"functions", cfg.Functions != nil},
+		{"secrets", cfg.Secrets != nil},
+		{"namespaces", cfg.Namespaces != nil},
+		{"logs", cfg.Logs != nil},
+		{"heaps", cfg.Heaps != nil},
+		{"the data plane", cfg.Invoke != nil},
+		{"credentials", cfg.Credentials != nil},
+	} {
+		if !need.given {
+			return nil, errors.New("handlers: " + need.name + " missing")
+		}
+	}
+	if cfg.DefaultNamespace == "" {
+		cfg.DefaultNamespace = openfaasNamespace
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Healthy == nil {
+		cfg.Healthy = func(context.Context) error { return nil }
+	}
+	return &API{Config: cfg, fail: errorWriter(cfg.Log), draining: make(chan struct{})}, nil
+}
+
+// Drain ends the log streams that follow: a server that shuts down would wait for them until its deadline. Give it to
+// http.Server.RegisterOnShutdown. It may be called again.
+func (a *API) Drain() { a.drain.Do(func() { close(a.draining) }) }
+
+// Gateway answers clients as the OpenFaaS gateway does.
+func (a *API) Gateway() http.Handler {
+	routes := append(a.management(), a.heapRoutes()...)
+	routes = append(routes,
+		route{method: "GET", path: "/system/info", serve: a.gatewayInfo, auth: true},
+		route{method: "GET", path: "/healthz", serve: a.health},
+	)
+	return a.router(routes)
+}
+
+// Provider answers a stock OpenFaaS gateway as an OpenFaaS provider does, and the watchdogs.
+func (a *API) Provider() http.Handler {
+	routes := append(a.management(),
+		route{method: "GET", path: "/system/info", serve: a.providerInfo, auth: true},
+		route{method: "GET", path: "/healthz", serve: a.health},
+		route{method: "HEAD", path: "/healthz", serve: a.health},
+	)
+	if a.Ready != nil {
+		routes = append(routes, route{method: "POST", path: "/dc/ready", serve: a.Ready.serve})
+	}
+	return a.router(routes)
+}
+
+// management are the routes that both listeners have.
+func (a *API) management() []route {
+	const (
+		functions  = "/system/functions"
+		secrets    = "/system/secrets"
+		namespaces = "/system/namespaces"
+		namespace  = "/system/namespace/{name:[-a-zA-Z_0-9.]*}"
+	)
+	deleted := forms{http.StatusNotFound: raw, http.StatusInternalServerError: raw}
+	secret := forms{http.StatusNotFound: empty, http.StatusConflict: empty, http.StatusInternalServerError: empty}
+	return []route{
+		{method: "GET", path: functions, serve: a.listFunctions, auth: true},
+		{method: "POST", path: functions, serve: a.deployFunction, auth: true},
+		{method: "PUT", path: functions, serve: a.updateFunction, auth: true},
+		{method: "DELETE", path: functions, serve: a.deleteFunction, auth: true, forms: deleted},
+		{method: "GET", path: "/system/function/{name:[-a-zA-Z_0-9.]+}", serve: a.functionStatus, auth: true, forms: forms{http.StatusNotFound: empty}},
+		{method: "POST", path: "/system/scale-function/{name:[-a-zA-Z_0-9.]+}", serve: a.scaleFunction, auth: true},
+		{method: "GET", path: secrets, serve: a.listSecrets, auth: true, forms: secret},
+		{method: "POST", path: secrets, serve: a.createSecret, auth: true, forms: secret},
+		{method: "PUT", path: secrets, serve: a.updateSecret, auth: true, forms: secret},
+		{method: "DELETE", path: secrets, serve: a.deleteSecret, auth: true, forms: secret},
+		{method: "GET", path: "/system/logs", serve: a.logs, auth: true},
+		{method: "GET", path: namespaces, serve: a.listNamespaces, auth: true},
+		{method: "GET", path: namespace, serve: a.getNamespace, auth: true},
+		{method: "POST", path: namespace, serve: a.createNamespace, auth: true},
+		{method: "PUT", path: namespace, serve: a.updateNamespace, auth: true},
+		{method: "DELETE", path: namespace, serve: a.deleteNamespace, auth: true},
+	}
+}

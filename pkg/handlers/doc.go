@@ -1,0 +1,36 @@
+// Package handlers is the OpenFaaS REST API: what faas-cli, the SDKs, a stock gateway and the watchdogs speak to.
+//
+// # Words
+//
+// The gateway listener (8080) answers clients as the OpenFaaS gateway does; the provider listener (8081) answers a stock
+// gateway as a provider does. They share the management routes and differ in /system/info, /healthz, /heap/ and
+// /dc/ready. A handler answers a request or returns an error; then it has written nothing.
+//
+//	request ──► /function/ ──────────────────────────────► Config.Invoke, path untouched, no credentials
+//	        ├─► /heap/ ─────────────┐
+//	        └─► router: 301 404 405 ┴─► credentials ─► handler ─► Functions, Secrets, Namespaces, Logs, Heaps
+//	                                       │ 401          │ error
+//	                                       ▼              ▼
+//	                                  OpenFaaS's own   table: error ─► status, one line of text
+//
+// A request that is about a namespace may name it in its body, its query or not at all (see resolve.go): clients differ.
+//
+// # Guarantees
+//
+//   - Every management route on both listeners asks for credentials, and takes the same time for any wrong ones.
+//   - Bad input is answered with a status from 400 to 499 and one line that says what to mend, before anything changes.
+//     Bodies are bounded in size, and in the time that they take to arrive.
+//   - No request ends the process: a panic is logged, and answered with 500 where an answer has not begun.
+//   - Reads of functions are answered from memory, and lists are never null.
+//   - What callers cannot mend is told to the log and not to them.
+//
+// # What it leaves to others
+//
+// Whether a secret exists, an image parses or a name is free is known to what stands behind Functions; pkg/function says
+// what a valid Spec is; pkg/proxy answers /function/ and uses this package's table for its errors, by ErrorWriter.
+//
+// # Sources
+//
+// The OpenFaaS REST API and github.com/openfaas/faas-provider (types, router semantics). Where OpenFaaS's components
+// disagree or err, the answer is the one that all clients take.
+package handlers

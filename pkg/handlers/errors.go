@@ -1,0 +1,151 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+	"github.com/dragonchain/dc-provider/pkg/heapstore"
+)
+
+// internalHeader marks answers that the platform made; retry logic tells them by it from a function's own.
+const internalHeader = "X-OpenFaaS-Internal"
+
+var (
+	// errInternal: a handler panicked; the cause is in the log.
+	errInternal = errors.New("internal error")
+	// errQuery: a parameter of a query cannot be read and OpenFaaS answers so with 422.
+	errQuery = errors.New("bad query")
+	// errUnhealthy: the provider cannot do its work.
+	errUnhealthy = errors.New("unhealthy")
+)
+
+// statusClientGone is nginx's: nobody reads it but logs and metrics.
+const statusClientGone = 499
+
+// row says how an error is answered.
+type row struct {
+	is     error
+	status int
+	// text is the body in place of the error's own text, where that is not meant for callers.
+	text string
+	// retry is the Retry-After header, in seconds; 0 sends none.
+	retry int
+}
+
+// table is the one place where errors become statuses. The first row that fits counts.
+var table = []row{
+	{is: context.Canceled, status: statusClientGone, text: "the caller went away"},
+	{is: function.ErrInvalid, status: http.StatusBadRequest},
+	{is: function.ErrNotFound, status: http.StatusNotFound},
+	{is: function.ErrExists, status: http.StatusConflict},
+	{is: function.ErrConflict, status: http.StatusConflict},
+	{is: errQuery, status: http.StatusUnprocessableEntity},
+	{is: errRefused, status: http.StatusUnauthorized, text: errRefused.Error()},
+	{is: errNotReady, status: http.StatusServiceUnavailable, text: errNotReady.Error()},
+	{is: errTooManyPushes, status: http.StatusTooManyRequests, retry: pushAgainSeconds},
+	{is: heapstore.ErrKeyTooLarge, status: http.StatusRequestEntityTooLarge},
+	{is: heapstore.ErrValueTooLarge, status: http.StatusRequestEntityTooLarge},
+	{is: heapstore.ErrQuota, status: http.StatusRequestEntityTooLarge},
+	{is: errUnhealthy, status: http.StatusServiceUnavailable},
+	{is: context.DeadlineExceeded, status: http.StatusGatewayTimeout, text: "the deadline has passed"},
+}
+
+// classify finds the row of err. What no row knows is our fault, or the cluster's, and its text stays in the log.
+func classify(err error) row {
+	for _, r := range table {
+		if errors.Is(err, r.is) {
+			return r
+		}
+	}
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return row{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("the body has more than %d bytes", tooLarge.Limit)}
+	}
+	return row{status: http.StatusInternalServerError, text: "internal error; the provider's log has the cause"}
+}
+
+// form is how the body of an error looks.
+type form int
+
+const (
+	text  form = iota // one line with its newline
+	raw               // one line without
+	empty             // nothing
+)
+
+// forms says which statuses of a route do not have a line of text.
+type forms map[int]form
+
+// ErrorWriter returns the function that answers for an error, for the packages that are handed it as their hook. What
+// callers are not told goes to log.
+func ErrorWriter(log *slog.Logger) func(http.ResponseWriter, *http.Request, error) {
+	write := errorWriter(log)
+	return func(w http.ResponseWriter, r *http.Request, err error) { write(w, r, err, nil) }
+}
+
+func errorWriter(log *slog.Logger) func(http.ResponseWriter, *http.Request, error, forms) {
+	return func(w http.ResponseWriter, r *http.Request, err error, forms forms) {
+		row := classify(err)
+		log.Log(r.Context(), level(row.status), "request refused", "method", r.Method, "path", r.URL.Path, "status", row.status, "err", err)
+		body := row.text
+		if body == "" {
+			body = oneLine(err.Error())
+		}
+		row.write(w, body, forms[row.status])
+	}
+}
+
+func (r row) write(w http.ResponseWriter, body string, form form) {
+	h := w.Header()
+	h.Set(internalHeader, "dc-provider")
+	if r.retry > 0 {
+		h.Set("Retry-After", fmt.Sprint(r.retry))
+	}
+	// Set by a handler for the answer that it did not come to give.
+	h.Del("Content-Length")
+	h.Del("Content-Type")
+	switch form {
+	case empty:
+		w.WriteHeader(r.status)
+	case raw:
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(r.status)
+		_, _ = w.Write([]byte(body)) // a caller that is gone needs no answer
+	default:
+		http.Error(w, body, r.status)
+	}
+}
+
+// level is Error for what an operator must look at, Warn for what a function or the cluster did not do in time, and Debug
+// for what callers are told themselves.
+func level(status int) slog.Level {
+	switch {
+	case status == http.StatusInternalServerError:
+		return slog.LevelError
+	case status > http.StatusInternalServerError:
+		return slog.LevelWarn
+	default:
+		return slog.LevelDebug
+	}
+}
+
+// maxLine bounds the text of an error; it may quote what the caller sent.
+const maxLine = 1000
+
+// oneLine makes a text fit for one line of plain text.
+func oneLine(s string) string {
+	if len(s) > maxLine {
+		s = s[:maxLine] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,121 @@
+package handlers
+
+import (
+	"cmp"
+	"maps"
+	"net/http"
+	"slices"
+
+	"github.com/gorilla/mux"
+	"github.com/openfaas/faas-provider/types"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+)
+
+func (a *API) listFunctions(w http.ResponseWriter, r *http.Request) error {
+	namespace, err := a.namespace(r, "")
+	if err != nil {
+		return err
+	}
+	// Not nil: clients need [] where there is none.
+	statuses := []types.FunctionStatus{}
+	for _, f := range a.Functions.List(namespace) {
+		statuses = append(statuses, statusOf(f, a.Functions.Status(f.Ref)))
+	}
+	slices.SortFunc(statuses, func(x, y types.FunctionStatus) int { return cmp.Compare(x.Name, y.Name) })
+	return answerJSON(w, statuses)
+}
+
+func (a *API) deployFunction(w http.ResponseWriter, r *http.Request) error {
+	spec, err := a.deployment(w, r)
+	if err != nil {
+		return err
+	}
+	if err := a.Functions.Create(r.Context(), spec); err != nil {
+		return err
+	}
+	return answer(w, http.StatusAccepted)
+}
+
+func (a *API) updateFunction(w http.ResponseWriter, r *http.Request) error {
+	spec, err := a.deployment(w, r)
+	if err != nil {
+		return err
+	}
+	if err := a.Functions.Update(r.Context(), spec); err != nil {
+		return err
+	}
+	return answer(w, http.StatusAccepted)
+}
+
+func (a *API) deleteFunction(w http.ResponseWriter, r *http.Request) error {
+	body, err := decode[types.DeleteFunctionRequest](w, r)
+	if err != nil {
+		return err
+	}
+	namespace, err := a.namespace(r, body.Namespace)
+	if err != nil {
+		return err
+	}
+	if err := function.CheckName(body.FunctionName); err != nil {
+		return err
+	}
+	if err := a.Functions.Delete(r.Context(), function.Ref{Name: body.FunctionName, Namespace: namespace}); err != nil {
+		return err
+	}
+	return answer(w, http.StatusAccepted)
+}
+
+// statusAnnotation carries, in the answer for one function, why it has fewer replicas than it wants: the one place where
+// faas-cli describe shows free text. Lists are without it, so that faas-cli diff compares what was sent.
+const statusAnnotation = "com.dragonchain.status"
+
+func (a *API) functionStatus(w http.ResponseWriter, r *http.Request) error {
+	f, err := a.lookup(r, "")
+	if err != nil {
+		return err
+	}
+	observed := a.Functions.Status(f.Ref)
+	status := statusOf(f, observed)
+	if observed.Reason != "" {
+		annotations := map[string]string{}
+		maps.Copy(annotations, f.Annotations)
+		annotations[statusAnnotation] = observed.Reason
+		status.Annotations = &annotations
+	}
+	return answerJSON(w, status)
+}
+
+func (a *API) scaleFunction(w http.ResponseWriter, r *http.Request) error {
+	body, err := decode[types.ScaleServiceRequest](w, r)
+	if err != nil {
+		return err
+	}
+	f, err := a.lookup(r, body.Namespace)
+	if err != nil {
+		return err
+	}
+	// More than the policy allows is brought down to it, so any number that an int cannot hold is as good as the largest.
+	replicas := f.Policy.Scale.Clamp(int(min(body.Replicas, 1<<30)))
+	if err := a.Functions.Scale(r.Context(), f.Ref, replicas); err != nil {
+		return err
+	}
+	return answer(w, http.StatusAccepted)
+}
+
+// lookup finds the function that the path names. The name is taken literally: a dot in it parts no namespace.
+func (a *API) lookup(r *http.Request, namespaceInBody string) (*function.Function, error) {
+	namespace, err := a.namespace(r, namespaceInBody)
+	if err != nil {
+		return nil, err
+	}
+	return a.find(function.Ref{Name: mux.Vars(r)["name"], Namespace: namespace})
+}
+
+func (a *API) find(ref function.Ref) (*function.Function, error) {
+	f, found := a.Functions.Lookup(ref)
+	if !found {
+		return nil, function.NotFoundf("function %.80q is not in namespace %q", ref.Name, ref.Namespace)
+	}
+	return f, nil
+}

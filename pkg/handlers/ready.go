@@ -1,0 +1,169 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+	"github.com/dragonchain/dc-provider/pkg/function/readypush"
+)
+
+const (
+	// watchdogPort is where every replica serves.
+	watchdogPort = 8080
+	// connectBackTimeout bounds the request to a watchdog that has just told that it listens.
+	connectBackTimeout = time.Second
+	// readyBodyTimeout ends pushes that send their few bytes one at a time.
+	readyBodyTimeout = 5 * time.Second
+	// maxConnectBacks bounds the requests to watchdogs under way, and maxRecordConnectBacks those for one function, so that
+	// one that pushes without end does not take all of them. Pushes above are told to come again.
+	maxConnectBacks       = 256
+	maxRecordConnectBacks = 32
+	// maxNonces is how many of the last nonces are refused if they come again.
+	maxNonces = 16 << 10
+	// pushAgainSeconds is the Retry-After of pushes above the limits.
+	pushAgainSeconds = 1
+)
+
+var (
+	// errRefused: a ready push did not come from where it said.
+	errRefused = errors.New("ready push refused")
+	// errNotReady: the replica at the push's address does not answer, or not yet.
+	errNotReady = errors.New("the replica does not answer as ready at the address that it called from")
+	// errTooManyPushes: too many pushes are being checked.
+	errTooManyPushes = errors.New("too many ready pushes at a time")
+)
+
+// ReadyPush answers watchdogs that tell that their function can serve. Package readypush has the protocol. It is safe for
+// concurrent use.
+type ReadyPush struct {
+	key    []byte
+	lookup func(function.Ref) (*function.Function, bool)
+	mark   func(ref function.Ref, id, pod, ip string)
+	port   uint16
+	client *http.Client
+	nonces *lru.Cache[string, struct{}]
+
+	mu sync.Mutex
+	// checking counts the connect-backs under way by the function's record; total is their sum.
+	checking map[string]int
+	total    int
+}
+
+// NewReadyPush derives functions' tokens from key. Once a push has proved itself, mark is told the replica's name and IP
+// address.
+func NewReadyPush(key []byte, lookup func(function.Ref) (*function.Function, bool), mark func(ref function.Ref, id, pod, ip string)) (*ReadyPush, error) {
+	if len(key) == 0 {
+		return nil, errors.New("handlers: ready key missing")
+	}
+	nonces, err := lru.New[string, struct{}](maxNonces)
+	if err != nil {
+		return nil, fmt.Errorf("handlers: %w", err)
+	}
+	return &ReadyPush{
+		key: key, lookup: lookup, mark: mark, port: watchdogPort, nonces: nonces, checking: map[string]int{},
+		client: &http.Client{
+			Timeout: connectBackTimeout,
+			// The address has to prove itself; one that it points to is none of ours. Nor is a proxy.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Transport:     &http.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: connectBackTimeout},
+		},
+	}, nil
+}
+
+// serve connects to no address before the push was found to be signed with the token of a function that exists.
+func (p *ReadyPush) serve(w http.ResponseWriter, r *http.Request) error {
+	message, err := readMessage(w, r)
+	if err != nil {
+		return err
+	}
+	ref := function.ParseRef(message.Function, "")
+	f, found := p.lookup(ref)
+	if !found {
+		return function.NotFoundf("function %q is not there", message.Function)
+	}
+	token := readypush.DeriveToken(p.key, message.Function, f.ID)
+	if !message.Verify(token) {
+		return fmt.Errorf("%w: the mac is wrong", errRefused)
+	}
+	if seen, _ := p.nonces.ContainsOrAdd(message.Nonce, struct{}{}); seen {
+		return fmt.Errorf("%w: the nonce was seen before", errRefused)
+	}
+	caller, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return fmt.Errorf("read the caller's address: %w", err)
+	}
+	if !p.begin(f.ID) {
+		return errTooManyPushes
+	}
+	defer p.end(f.ID)
+	ip := caller.Addr().Unmap()
+	if err := p.challenge(r.Context(), token, ip); err != nil {
+		return err
+	}
+	p.mark(ref, f.ID, message.Pod, ip.String())
+	return answer(w, http.StatusNoContent)
+}
+
+func readMessage(w http.ResponseWriter, r *http.Request) (readypush.Message, error) {
+	body, err := readBody(w, r, readypush.MaxMessageBytes, readyBodyTimeout)
+	if err != nil {
+		return readypush.Message{}, err
+	}
+	message, err := readypush.Parse(body)
+	if err != nil {
+		return readypush.Message{}, function.Invalidf("%v", err)
+	}
+	return message, nil
+}
+
+// challenge asks the watchdog at ip to prove that it has the token and serves.
+func (p *ReadyPush) challenge(ctx context.Context, token readypush.Token, ip netip.Addr) error {
+	url := "http://" + netip.AddrPortFrom(ip, p.port).String() + readypush.ReadyPath
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return fmt.Errorf("challenge %s: %w", ip, err)
+	}
+	challenge := readypush.NewChallenge()
+	request.Header.Set(readypush.ChallengeHeader, challenge)
+	response, err := p.client.Do(request)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNotReady, err)
+	}
+	defer func() { _ = response.Body.Close() }() // nothing is read from it
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%w: status %d", errNotReady, response.StatusCode)
+	}
+	if !token.CheckProof(challenge, response.Header.Get(readypush.ProofHeader)) {
+		return fmt.Errorf("%w: the proof is wrong", errRefused)
+	}
+	return nil
+}
+
+// begin reports whether one more connect-back may be made for a record; then end has to follow.
+func (p *ReadyPush) begin(id string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.total >= maxConnectBacks || p.checking[id] >= maxRecordConnectBacks {
+		return false
+	}
+	p.total++
+	p.checking[id]++
+	return true
+}
+
+func (p *ReadyPush) end(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.total--
+	if p.checking[id]--; p.checking[id] == 0 {
+		delete(p.checking, id)
+	}
+}
