@@ -146,6 +146,9 @@ func record(dir string) error {
 	if err != nil {
 		return err
 	}
+	if len(files) == 0 {
+		return errors.New("apt-get downloaded nothing; are its sources remote?")
+	}
 	slices.Sort(files)
 	var closure []Package
 	for _, file := range files {
