@@ -5,7 +5,8 @@
 // A Ref names a function: a name in a namespace. A Spec is what a user asked for, kept exactly as it was sent. A Function
 // is a Spec that was checked, has an identity (ID) and carries its Policy: everything that labels and annotations say,
 // parsed once, so that no other package reads a label. A Status is what was observed of it. An Endpoint is the address of
-// a replica that may be given work.
+// a replica that may be given work. A Namespace is a place for functions; a LogQuery and a LogLine are how their logs
+// are asked for and told; a Heap is a contract's own state and a HeapWrite one change of it.
 //
 //	JSON body ─┐
 //	           ├─► Spec ─► Check ─► Policy ─► Function ─► proxy, scaler, invoke
@@ -26,5 +27,6 @@
 // # Sources
 //
 // Labels and annotations beginning com.openfaas are OpenFaaS's own (https://docs.openfaas.com/architecture/autoscaling/);
-// those beginning com.dragonchain are ours. Name rules are Kubernetes' (RFC 1035 labels, qualified names).
+// those beginning com.dragonchain are ours. Rules for names, labels, annotations and quantities are Kubernetes' (RFC 1035
+// labels, RFC 1123 subdomains, qualified names), so that what it would refuse later is refused here, in words.
 package function

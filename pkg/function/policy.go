@@ -96,7 +96,7 @@ func parsePolicy(s Spec) (Policy, error) {
 	}
 	if v := s.Annotations[AnnotationReadyPath]; v != "" {
 		// Kubernetes takes any text here, and its probe then fails without end.
-		if u, err := url.ParseRequestURI(v); err != nil || v[0] != '/' || u.Host != "" {
+		if u, err := url.Parse(v); err != nil || v[0] != '/' || u.Host != "" {
 			return Policy{}, Invalidf("annotation %s=%.80q: give the path of a URL, beginning with /", AnnotationReadyPath, v)
 		}
 		p.ReadyPath = v

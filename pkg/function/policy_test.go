@@ -1,0 +1,140 @@
+package function_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+)
+
+func withLabels(pairs ...string) function.Spec {
+	s := smallest()
+	s.Labels = mapOf(pairs)
+	return s
+}
+
+func withAnnotations(pairs ...string) function.Spec {
+	s := smallest()
+	s.Annotations = mapOf(pairs)
+	return s
+}
+
+func mapOf(pairs []string) map[string]string {
+	m := map[string]string{}
+	for i := 0; i < len(pairs); i += 2 {
+		m[pairs[i]] = pairs[i+1]
+	}
+	return m
+}
+
+func TestCheck_Scale(t *testing.T) {
+	defaults := function.Scale{Min: 1, Max: 20, ZeroAfter: 15 * time.Minute}
+	scale := func(edit func(*function.Scale)) function.Scale {
+		s := defaults
+		edit(&s)
+		return s
+	}
+	for name, c := range map[string]struct {
+		labels []string
+		want   function.Scale
+	}{
+		"published defaults":                  {nil, defaults},
+		"min and max":                         {[]string{"com.openfaas.scale.min", "2", "com.openfaas.scale.max", "3"}, scale(func(s *function.Scale) { s.Min, s.Max = 2, 3 })},
+		"min of zero is one":                  {[]string{"com.openfaas.scale.min", "0"}, defaults},
+		"min above the default max":           {[]string{"com.openfaas.scale.min", "25"}, scale(func(s *function.Scale) { s.Min, s.Max = 25, 25 })},
+		"to zero":                             {[]string{"com.openfaas.scale.zero", "true"}, scale(func(s *function.Scale) { s.Zero = true })},
+		"not to zero":                         {[]string{"com.openfaas.scale.zero", "false"}, defaults},
+		"zero-duration":                       {[]string{"com.openfaas.scale.zero-duration", "5m"}, scale(func(s *function.Scale) { s.ZeroAfter = 5 * time.Minute })},
+		"zero-duration in seconds":            {[]string{"com.openfaas.scale.zero-duration", "90"}, scale(func(s *function.Scale) { s.ZeroAfter = 90 * time.Second })},
+		"factor of zero disables scaling":     {[]string{"com.openfaas.scale.factor", "0"}, defaults},
+		"label of somebody else means naught": {[]string{"com.example.scale.min", "x"}, defaults},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := function.Check(withLabels(c.labels...))
+			if err != nil || p.Scale != c.want {
+				t.Errorf("scale %+v, %v; want %+v", p.Scale, err, c.want)
+			}
+		})
+	}
+}
+
+func TestCheck_PolicyOfAnnotations(t *testing.T) {
+	process := smallest()
+	process.Process = "cat"
+	processHTTP := process
+	processHTTP.Env = map[string]string{"mode": "http"}
+	entrypointHTTP := smallest()
+	entrypointHTTP.Env = map[string]string{"mode": "http"}
+	both := withAnnotations("com.dragonchain.mode", "http")
+	both.Env = map[string]string{"mode": "fork"}
+	for name, c := range map[string]struct {
+		spec function.Spec
+		want function.Policy
+	}{
+		"nothing said, no watchdog":              {smallest(), function.Policy{}},
+		"a process is forked":                    {process, function.Policy{Mode: function.ModeFork}},
+		"mode in the environment":                {processHTTP, function.Policy{Mode: function.ModeHTTP}},
+		"the environment of an image of its own": {entrypointHTTP, function.Policy{}},
+		"mode in an annotation":                  {withAnnotations("com.dragonchain.mode", "fork"), function.Policy{Mode: function.ModeFork}},
+		"the environment wins":                   {both, function.Policy{Mode: function.ModeFork}},
+		"contract":                               {withAnnotations("com.dragonchain.heap", "true"), function.Policy{Heap: true}},
+		"quota":                                  {withAnnotations("com.dragonchain.heap-quota", "1Mi"), function.Policy{HeapQuotaBytes: 1 << 20}},
+		"ready path":                             {withAnnotations("com.openfaas.ready.http.path", "/r?x=1"), function.Policy{ReadyPath: "/r?x=1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := function.Check(c.spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.want.Scale = got.Scale
+			if got != c.want {
+				t.Errorf("policy %+v, want %+v", got, c.want)
+			}
+			if got.Watchdog() != (c.want.Mode != "") {
+				t.Errorf("watchdog %v in mode %q", got.Watchdog(), got.Mode)
+			}
+		})
+	}
+}
+
+func TestCheck_PolicyRefused(t *testing.T) {
+	badMode := smallest()
+	badMode.Process, badMode.Env = "cat", map[string]string{"mode": "turbo"}
+	for name, spec := range map[string]function.Spec{
+		"com.openfaas.scale.min=two":           withLabels("com.openfaas.scale.min", "two"),
+		"com.openfaas.scale.min=-1":            withLabels("com.openfaas.scale.min", "-1"),
+		"com.openfaas.scale.max=0":             withLabels("com.openfaas.scale.max", "0"),
+		"com.openfaas.scale.max=1001":          withLabels("com.openfaas.scale.max", "1001"),
+		"com.openfaas.scale.min=3 is above":    withLabels("com.openfaas.scale.min", "3", "com.openfaas.scale.max", "2"),
+		"com.openfaas.scale.factor=101":        withLabels("com.openfaas.scale.factor", "101"),
+		"com.openfaas.scale.zero=yes":          withLabels("com.openfaas.scale.zero", "yes"),
+		"com.openfaas.scale.zero-duration=0":   withLabels("com.openfaas.scale.zero-duration", "0"),
+		"com.openfaas.scale.zero-duration=1d":  withLabels("com.openfaas.scale.zero-duration", "1d"),
+		"com.dragonchain.mode=turbo":           withAnnotations("com.dragonchain.mode", "turbo"),
+		"variable mode=turbo":                  badMode,
+		"com.dragonchain.heap=1":               withAnnotations("com.dragonchain.heap", "1"),
+		"com.dragonchain.heap-quota=0":         withAnnotations("com.dragonchain.heap-quota", "0"),
+		"com.openfaas.ready.http.path=ready":   withAnnotations("com.openfaas.ready.http.path", "ready"),
+		"com.openfaas.ready.http.path=//h/x":   withAnnotations("com.openfaas.ready.http.path", "//h/x"),
+		"com.openfaas.ready.http.path=/%zz":    withAnnotations("com.openfaas.ready.http.path", "/%zz"),
+		`com.openfaas.ready.http.path=/a\x00b`: withAnnotations("com.openfaas.ready.http.path", "/a\x00b"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := function.Check(spec)
+			wantInvalid(t, err)
+			if err != nil && !strings.Contains(strings.ReplaceAll(err.Error(), `"`, ""), name) {
+				t.Errorf("%q does not tell %q", err, name)
+			}
+		})
+	}
+}
+
+func TestScale_Clamp(t *testing.T) {
+	s := function.Scale{Min: 2, Max: 5}
+	for in, want := range map[int]int{-1: 0, 0: 0, 1: 2, 2: 2, 4: 4, 5: 5, 6: 5, 1 << 30: 5} {
+		if got := s.Clamp(in); got != want {
+			t.Errorf("Clamp(%d) = %d, want %d", in, got, want)
+		}
+	}
+}
