@@ -1,0 +1,166 @@
+// Command dc-watchdog runs one function inside its container: see package watchdog.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/dragonchain/dc-provider/pkg/watchdog"
+)
+
+const usage = `dc-watchdog runs a function and serves it over HTTP.
+
+  dc-watchdog                    serve; everything is set by environment variables
+  dc-watchdog install DIR        copy this program to DIR/dc-watchdog
+  dc-watchdog -run-healthcheck   exit 0 if the watchdog of this container is healthy, else 1
+  dc-watchdog -version           print the version
+
+The variables are those of the OpenFaaS watchdogs. Those needed most:
+
+  fprocess       the program and its arguments, split at every blank
+  mode           fork (the default): a process for every request, stdin to stdout
+                 http: one process that serves HTTP, to which requests are forwarded
+  upstream_url   mode http: where the process serves (default http://127.0.0.1:$PORT, PORT 8082)
+  exec_timeout   how long an invocation may run
+  max_inflight   how many may run at once
+  port           where to listen (default 8080)
+`
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// run is main with its surroundings as parameters. It returns the exit code: 0 after an orderly end, 2 for a wrong command
+// line, 1 for everything else.
+func run(args, environ []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("dc-watchdog", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() { fmt.Fprint(stderr, usage) }
+	printVersion := flags.Bool("version", false, "")
+	checkHealth := flags.Bool("run-healthcheck", false, "")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	}
+	var err error
+	switch {
+	case *printVersion:
+		_, err = fmt.Fprintln(stdout, version())
+	case *checkHealth:
+		err = healthcheck(environ)
+	case flags.NArg() == 0:
+		err = serve(environ, stdout, stderr)
+	case flags.NArg() == 2 && flags.Arg(0) == "install":
+		err = install(flags.Arg(1), stdout)
+	default:
+		flags.Usage()
+		return 2
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "dc-watchdog:", err)
+		return 1
+	}
+	return 0
+}
+
+// serve runs the watchdog until SIGTERM, SIGINT or SIGQUIT. Other signals that a program may have a use for go to the function.
+func serve(environ []string, stdout, stderr io.Writer) error {
+	cfg, err := watchdog.ParseEnv(environ)
+	if err != nil {
+		return err
+	}
+	cfg.Reap = adopts()
+	out, errs := watchdog.NewSink(stdout), watchdog.NewSink(stderr)
+	defer out.Close()
+	defer errs.Close()
+	w, err := watchdog.New(cfg, newLog(errs, cfg.Debug), out, errs)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
+	defer stop()
+	passed := make(chan os.Signal, 8)
+	signal.Notify(passed, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	forwarded := make(chan struct{})
+	go func() {
+		defer close(forwarded)
+		for sig := range passed {
+			w.Signal(sig.(syscall.Signal))
+		}
+	}()
+	defer func() { signal.Stop(passed); close(passed); <-forwarded }()
+	return w.Run(ctx)
+}
+
+func newLog(to io.Writer, verbose bool) *slog.Logger {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: level}))
+}
+
+// adopts tells whether orphans become our children: as process 1 of a container, or as a subreaper.
+func adopts() bool {
+	if os.Getpid() == 1 {
+		return true
+	}
+	return isSubreaper()
+}
+
+// healthcheck is for probes that run a program. The lock file tells; where there is none, the watchdog is asked.
+func healthcheck(environ []string) error {
+	cfg, err := watchdog.ParseEnv(environ)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(cfg.LockFile); cfg.LockFile != "" && err == nil {
+		return nil
+	}
+	client := http.Client{Timeout: time.Second}
+	res, err := client.Get("http://127.0.0.1:" + strconv.Itoa(cfg.Port) + "/_/health")
+	if err != nil {
+		return errors.New("unable to find lock file")
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("unhealthy: status %d", res.StatusCode)
+	}
+	return nil
+}
+
+func install(dir string, stdout io.Writer) error {
+	path, err := watchdog.Install(dir)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(stdout, path)
+	return err
+}
+
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "dc-watchdog unknown"
+	}
+	revision := "unknown"
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			revision = s.Value
+		}
+	}
+	return fmt.Sprintf("dc-watchdog %s revision %s %s", info.Main.Version, revision, info.GoVersion)
+}

@@ -1,0 +1,321 @@
+package watchdog
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dragonchain/dc-provider/pkg/function/readypush"
+)
+
+// ModeName is a way to run a function.
+type ModeName string
+
+const (
+	// ForkMode starts a process for every invocation: the request's body is its stdin, its stdout is the answer.
+	ForkMode ModeName = "fork"
+	// HTTPMode starts one process that serves HTTP, and forwards to it.
+	HTTPMode ModeName = "http"
+)
+
+const (
+	defaultPort         = 8080
+	defaultUpstreamPort = "8082" // not 8081, where both OpenFaaS watchdogs serve metrics
+	defaultReadTimeout  = 30 * time.Second
+	defaultLameDuck     = 100 * time.Millisecond
+	defaultDrain        = 25 * time.Second // with the grace of a process, inside the 30 s that Kubernetes gives a pod
+	defaultLineBytes    = 64 << 10
+	maxLineBytes        = 1 << 20
+)
+
+// Config is how one function is run. ParseEnv fills it from a container's environment.
+type Config struct {
+	// Command is the function's program and its arguments. Needed.
+	Command []string
+	// Environ is the environment of the function's processes, as "NAME=value".
+	Environ []string
+	// Mode is how Command is run. Empty means ForkMode.
+	Mode ModeName
+	// Dialect decides where the OpenFaaS watchdogs disagree. Empty means Native.
+	Dialect Dialect
+	// Upstream is where the process of HTTPMode serves; its path is put before that of every request. Needed in HTTPMode.
+	Upstream *url.URL
+
+	// Port is the TCP port served, on all addresses. 0 means 8080.
+	Port int
+	// LockFile is written when the port is open and removed when shutdown begins; without it the function counts as
+	// unhealthy. Empty means no file.
+	LockFile string
+
+	// ReadTimeout bounds reading one request, headers and body. 0 means that only the headers are bounded, by 30 s.
+	ReadTimeout time.Duration
+	// WriteTimeout bounds one answer, and is the drain deadline. 0 means no bound, and 25 s to drain.
+	WriteTimeout time.Duration
+	// ExecTimeout is how long an invocation may run. 0 means as long as its caller waits.
+	ExecTimeout time.Duration
+	// LameDuck is how long requests are still taken after the end was announced. 0 means none.
+	LameDuck time.Duration
+	// MaxInFlight is how many invocations may run at once. 0 means any number.
+	MaxInFlight int
+
+	// ContentType is that of the answers of ForkMode. Empty means that of the request, else a guess from the answer.
+	ContentType string
+	// CombineOutput puts a forked process's stderr into the answer and not into the log.
+	CombineOutput bool
+	// NoHeaders leaves the request's headers out of a forked process's environment.
+	NoHeaders bool
+	// MarshalRequest hands a forked process headers and body as JSON.
+	MarshalRequest bool
+
+	// Debug logs every invocation and copies the answers of ForkMode to stdout.
+	Debug bool
+	// DebugHeaders prints the headers of every request and answer of ForkMode on stdout.
+	DebugHeaders bool
+	// PrefixLogs puts the time and the name of the stream before each of the function's lines.
+	PrefixLogs bool
+	// LineBytes is where a line of the function's log is split. 0 means 64 KiB.
+	LineBytes int
+
+	// Reap takes the exit of every process that was adopted. Set it when this is process 1, or a subreaper.
+	Reap bool
+
+	// Push is whom to tell when the function can serve. The zero value means nobody.
+	Push PushConfig
+
+	warnings []string // what was odd in the environment; logged when the watchdog starts
+}
+
+// PushConfig is what a ready push needs.
+type PushConfig struct {
+	URL      string // where to post; empty means no push
+	Function string // NAME.NAMESPACE
+	Pod      string
+	Token    readypush.Token
+}
+
+// settings are the variables that speak to a watchdog and not to the function.
+var settings = []string{
+	"fprocess", "function_process", "mode", "upstream_url", "http_upstream_url", "port", "read_timeout", "write_timeout",
+	"exec_timeout", "healthcheck_interval", "content_type", "suppress_lock", "max_inflight", "write_debug", "combine_output",
+	"cgi_headers", "marshal_request", "debug_headers", "http_buffer_req_body", "buffer_http", "static_path", "prefix_logs",
+	"log_buffer_size", "log_callid", "log_call_id", "ready_path", "jwt_auth", "jwt_auth_debug", "jwt_auth_local",
+}
+
+// ignored are settings of the OpenFaaS watchdogs that change nothing here. Saying so beats silence.
+var ignored = []string{"http_buffer_req_body", "buffer_http", "static_path", "log_callid", "log_call_id", "ready_path"}
+
+// ParseEnv reads the settings in an environment, and what of it the function shall see. All that is wrong with it is in the
+// one error. Variables named DC_* are the provider's; the others are those of the OpenFaaS watchdogs.
+func ParseEnv(environ []string) (Config, error) {
+	set := environMap(environ)
+	dialect, err := dialectOf(set)
+	if err != nil {
+		return Config{}, err
+	}
+	v := &vars{set: set, dialect: dialect}
+	cfg := Config{
+		Dialect:        dialect,
+		Mode:           ModeName(v.text("mode", string(ForkMode))),
+		Command:        v.command(),
+		Port:           v.number("port", defaultPort),
+		ReadTimeout:    v.duration("read_timeout", v.readTimeout()),
+		WriteTimeout:   v.duration("write_timeout", 0),
+		ExecTimeout:    v.duration("exec_timeout", v.execTimeout()),
+		LameDuck:       v.duration("healthcheck_interval", defaultLameDuck),
+		MaxInFlight:    v.number("max_inflight", 0),
+		ContentType:    v.text("content_type", ""),
+		CombineOutput:  v.boolean("combine_output", dialect == Classic),
+		NoHeaders:      !v.boolean("cgi_headers", true),
+		MarshalRequest: v.boolean("marshal_request", false),
+		Debug:          v.boolean("write_debug", false),
+		DebugHeaders:   v.boolean("debug_headers", false),
+		PrefixLogs:     v.parsedBoolean("prefix_logs", dialect == Of),
+		LineBytes:      v.lineBytes(),
+		Push:           v.push(),
+	}
+	if !v.boolean("suppress_lock", false) {
+		cfg.LockFile = v.lockFile()
+	}
+	cfg.Environ = childEnviron(environ, dialect)
+	if cfg.Mode == HTTPMode {
+		cfg.Upstream = v.upstream(&cfg)
+	}
+	if v.boolean("jwt_auth", false) {
+		v.fail(errors.New("jwt_auth is not supported: refusing to serve without the authentication it asks for"))
+	}
+	for _, name := range ignored {
+		if v.set[name] != "" {
+			cfg.warnings = append(cfg.warnings, name+" has no effect in this watchdog")
+		}
+	}
+	if cfg.WriteTimeout > 0 && (cfg.ExecTimeout == 0 || cfg.ExecTimeout >= cfg.WriteTimeout) {
+		cfg.warnings = append(cfg.warnings, "write_timeout is not above exec_timeout: it is what ends a long invocation")
+	}
+	if err := errors.Join(v.errs...); err != nil {
+		return Config{}, err
+	}
+	return cfg, cfg.check()
+}
+
+// check finds what no default can mend.
+func (c *Config) check() error {
+	switch c.Mode {
+	case ForkMode:
+	case HTTPMode:
+		if c.Upstream == nil {
+			return errors.New("mode http needs an upstream")
+		}
+	default:
+		return fmt.Errorf("mode %q is not one of: %s, %s", string(c.Mode), ForkMode, HTTPMode)
+	}
+	if len(c.Command) == 0 || c.Command[0] == "" {
+		return errors.New("no command: set fprocess to the function's program and its arguments")
+	}
+	if c.Port > 65535 {
+		return fmt.Errorf("port %d is above 65535", c.Port)
+	}
+	return nil
+}
+
+// command is the function's argv. fprocess is split at every blank, with no quoting: two blanks make an empty argument.
+// Functions in the field depend on it. DC_COMMAND, from the provider, can say anything.
+func (v *vars) command() []string {
+	if text := v.set["DC_COMMAND"]; text != "" {
+		var argv []string
+		if err := json.Unmarshal([]byte(text), &argv); err != nil {
+			v.fail(fmt.Errorf("DC_COMMAND is not a JSON array of strings: %w", err))
+		}
+		return argv
+	}
+	text := v.text("function_process", v.set["fprocess"])
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, " ")
+}
+
+func (v *vars) readTimeout() time.Duration {
+	if v.dialect == Native {
+		return 0
+	}
+	return defaultReadTimeout
+}
+
+// execTimeout is the default. The of-watchdog has one; elsewhere an invocation ends when its caller goes, at the latest.
+func (v *vars) execTimeout() time.Duration {
+	if v.dialect == Of {
+		return 30 * time.Second
+	}
+	return 0
+}
+
+// lineBytes is strict in every dialect, as it is upstream; negative there means no limit, here the most that we hold.
+func (v *vars) lineBytes() int {
+	text := v.set["log_buffer_size"]
+	if text == "" {
+		return defaultLineBytes
+	}
+	n, err := strconv.Atoi(text)
+	switch {
+	case err != nil:
+		v.fail(fmt.Errorf("log_buffer_size %q is not a whole number", text))
+		return 0
+	case n == 0:
+		return defaultLineBytes
+	case n < 0 || n > maxLineBytes:
+		return maxLineBytes
+	}
+	return n
+}
+
+func (v *vars) lockFile() string {
+	return strings.TrimSuffix(v.text("TMPDIR", "/tmp"), "/") + "/.lock"
+}
+
+// upstream is where the process serves. Without upstream_url, which the of-watchdog demands, it is told by PORT where to
+// listen, as programs made for other platforms expect.
+func (v *vars) upstream(cfg *Config) *url.URL {
+	text := v.text("http_upstream_url", v.set["upstream_url"])
+	if text == "" {
+		port := v.text("PORT", defaultUpstreamPort)
+		if port == strconv.Itoa(cfg.Port) {
+			v.fail(fmt.Errorf("PORT %s is the watchdog's own: set PORT or upstream_url to where the function listens", port))
+		}
+		cfg.Environ = withVariable(cfg.Environ, "PORT", port)
+		text = "http://127.0.0.1:" + port
+	}
+	u, err := parseUpstream(text)
+	if err != nil {
+		v.fail(fmt.Errorf("upstream_url %q: %w", text, err))
+	}
+	return u
+}
+
+func parseUpstream(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return nil, err
+	case u.Scheme != "http":
+		return nil, errors.New("want http://HOST:PORT")
+	case u.Hostname() == "":
+		return nil, errors.New("no host")
+	case u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		return nil, errors.New("may have no user, query or fragment")
+	}
+	if u.Port() == "" {
+		u.Host = net.JoinHostPort(u.Hostname(), "80")
+	}
+	return u, nil
+}
+
+func (v *vars) push() PushConfig {
+	p := PushConfig{URL: v.set["DC_READY_URL"], Function: v.set["DC_FUNCTION"], Pod: v.set["DC_POD"]}
+	text := v.set["DC_READY_TOKEN"]
+	if p.URL == "" && text == "" {
+		return p
+	}
+	token, err := readypush.ParseToken(text)
+	if err != nil {
+		v.fail(fmt.Errorf("DC_READY_TOKEN: %w", err))
+	}
+	p.Token = token
+	if p.URL != "" && (p.Function == "" || p.Pod == "") {
+		v.fail(errors.New("DC_READY_URL needs DC_FUNCTION and DC_POD too"))
+	}
+	return p
+}
+
+// childEnviron is what of the environment the function sees: never what is the provider's (DC_*, with a secret among it),
+// and the watchdog's own settings only in the dialects where functions always saw them.
+func childEnviron(environ []string, dialect Dialect) []string {
+	hidden := map[string]bool{}
+	if dialect == Native {
+		for _, name := range settings {
+			hidden[name] = true
+		}
+	}
+	kept := make([]string, 0, len(environ))
+	for _, entry := range environ {
+		name, _, found := strings.Cut(entry, "=")
+		if found && !hidden[name] && !strings.HasPrefix(name, "DC_") {
+			kept = append(kept, entry)
+		}
+	}
+	return kept
+}
+
+func withVariable(environ []string, name, value string) []string {
+	for i, entry := range environ {
+		if strings.HasPrefix(entry, name+"=") {
+			environ[i] = name + "=" + value
+			return environ
+		}
+	}
+	return append(environ, name+"="+value)
+}

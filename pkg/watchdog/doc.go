@@ -1,0 +1,73 @@
+// Package watchdog runs one function inside its container and serves it over HTTP. It is put into images that know nothing of it,
+// and understands the settings of both OpenFaaS watchdogs.
+//
+// Words:
+//
+//	mode        how the function is run. fork: a process for every invocation. http: one process that serves HTTP
+//	dialect     whose rules apply where the OpenFaaS watchdogs disagree: classic, of, or native, which is our own
+//	invocation  one request to the function
+//	health      whether this container is worth keeping: /_/health
+//	readiness   whether it may be given work now: /_/ready
+//	ready push  telling the provider of readiness, rather than waiting to be probed: package readypush
+//	sink        where the log goes, which may get stuck and then holds nobody up
+//
+// The way of a request:
+//
+//	net/http ──► route ──► /_/health, /_/ready
+//	               │
+//	               └─► limiter ──► mode ─┬─ fork: readBody ► environment ► spawn ► wait ► finish ► answer
+//	                    (429)            └─ http: ReverseProxy ► upstream.dial ► the function's server
+//
+// The life of a watchdog:
+//
+//	start ──► serving ──► SIGTERM: not ready ──► a moment ──► port closed ──► drained ──► SIGTERM to the function ──► end
+//	             │                (healthcheck_interval)         (write_timeout)             (3 s, then SIGKILL)
+//	             └─► the process of mode http exits, with whatever status: not ready, what is in flight answered, error
+//
+// # Where the dialects disagree
+//
+// DC_DIALECT names the dialect. Without it a variable known to one upstream watchdog only gives it away; otherwise it is native.
+//
+//	                               classic            of                  native
+//	exec_timeout by default        none               30 s                none: the caller's patience
+//	read_timeout by default        30 s               30 s                headers 30 s, body none
+//	a bad value                    the default        the default         refused at start
+//	stderr of mode fork            in the answer      in the log          in the log
+//	an invocation out of time      408                504                 504
+//	no answer from the process     -                  500                 502
+//	it does not listen yet         -                  500                 503
+//	program not found              500 for each call  500 for each call   refused at start
+//	the function sees settings     yes                yes                 no
+//	Http_Query without a query     unset              unset               empty
+//	CGI names (REQUEST_METHOD...)  no                 no                  yes
+//	/_/ready over max_inflight     200                429                 200
+//
+// # Where we differ from both on purpose
+//
+//   - A caller that goes away ends its invocation: the process group is killed, the forwarded request is cancelled.
+//   - The end of an invocation ends everything in its process group, so that nothing is left behind by the function.
+//   - The limit of an invocation kills the group and is answered at once, whoever holds a pipe open.
+//   - exec_timeout does not end event streams, NDJSON streams and upgraded connections; X-Timeout lowers any limit and lifts none.
+//   - write_timeout is no limit unless it is set, and 0 means none.
+//   - A connection to the function waits while nothing listens, up to 30 s.
+//   - A process of mode http that exits, even with status 0, ends the watchdog with an error.
+//   - /_/ready is never the function's; paths reach the function as they were sent.
+//   - mode is fork unless it is set; jwt_auth is refused rather than ignored.
+//
+// # Guarantees
+//
+// No process outlives its invocation, and no zombie stays, if this program is process 1 or a subreaper; an exit that belongs to an
+// invocation is taken by nobody else. No pipe of the function is ever left unread. An invocation that was taken is answered, unless
+// it outlives the drain deadline. What is in memory of a request and its answer is all of both in mode fork, and 32 KiB each way in
+// mode http. DC_* variables, with the pod's secret among them, never reach the function.
+//
+// # Left to others
+//
+// Restarting a container that has ended (Kubernetes), limits across replicas (the provider), authentication of callers (nobody but
+// the provider should reach the pod).
+//
+// # Sources
+//
+// The behaviour of openfaas/classic-watchdog 0.3.9 and openfaas/of-watchdog 0.11.6; RFC 3875 for the CGI names; wait(2), setpgid(2),
+// prctl(2) for what process 1 owes.
+package watchdog

@@ -1,0 +1,250 @@
+package watchdog
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"log/slog"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// forkMode runs a process for every invocation.
+type forkMode struct {
+	cfg     *Config
+	program func() (program, error)
+	procs   *processes
+	environ *requestEnviron
+	stdout  *Sink
+	stderr  *lineLog
+	log     *slog.Logger
+	null    *os.File // stdin of an invocation without a body
+}
+
+func newForkMode(cfg *Config, procs *processes, log *slog.Logger, stdout, stderr *Sink) *forkMode {
+	return &forkMode{
+		cfg:     cfg,
+		program: sync.OnceValues(func() (program, error) { return findProgram(cfg.Command) }),
+		procs:   procs,
+		environ: newRequestEnviron(cfg.Environ, cfg.Dialect == Native),
+		stdout:  stdout,
+		stderr:  newLineLog(stderr, "stderr", cfg.PrefixLogs, cfg.LineBytes),
+		log:     log,
+	}
+}
+
+// start finds the program. In our own dialect a function without one never gets ready, so that an update to it leaves the old
+// version serving; in the others every call of it answers 500, as it always did.
+func (m *forkMode) start() error {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return err
+	}
+	m.null = null
+	if _, err := m.program(); err != nil {
+		if m.cfg.Dialect == Native {
+			return err
+		}
+		m.log.Warn("the function's program was not found, every call will fail", "err", err)
+	}
+	return nil
+}
+
+// serve waits for ctx's end, kills what still runs, and waits for it.
+func (m *forkMode) serve(ctx context.Context) error {
+	<-ctx.Done()
+	m.procs.signalAll(syscall.SIGKILL)
+	m.procs.wait()
+	return m.null.Close()
+}
+
+// serving is true as long as this program runs: the next process can always be tried.
+func (m *forkMode) serving() (bool, <-chan struct{}) { return true, nil }
+
+func (m *forkMode) check(context.Context) bool { return true }
+
+// ServeHTTP is one invocation, by the rules of the classic watchdog.
+func (m *forkMode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !allowedMethod(r.Method) {
+		w.Header().Set("Allow", "GET, POST, PUT, PATCH, DELETE")
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
+	started := time.Now()
+	m.debugHeaders("in", r.Header)
+	stdin, err := readBody(r)
+	if err != nil {
+		m.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	environ, err := m.environFor(r)
+	if err != nil {
+		m.refuse(w, requestStatus(err), err)
+		return
+	}
+	if m.cfg.MarshalRequest {
+		stdin = marshalRequest(r.Header, stdin)
+	}
+	ctx, cancel := withLimit(r.Context(), limitOf(m.cfg, r))
+	defer cancel()
+	output, err := m.run(ctx, environ, stdin)
+	m.answer(w, r, output, err, time.Since(started))
+}
+
+func allowedMethod(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
+		return true
+	}
+	return false
+}
+
+// readBody reads the whole body before anything is started, so that a request which breaks off runs nothing.
+func readBody(r *http.Request) ([]byte, error) {
+	var body bytes.Buffer
+	if n := r.ContentLength; n > 0 {
+		// Room for what is announced, but only so much on the client's word.
+		body.Grow(int(min(n+bytes.MinRead, 1<<20)))
+	}
+	_, err := body.ReadFrom(r.Body)
+	return body.Bytes(), err
+}
+
+func (m *forkMode) environFor(r *http.Request) ([]string, error) {
+	if m.cfg.NoHeaders {
+		return m.cfg.Environ, nil
+	}
+	return m.environ.of(r)
+}
+
+// marshalRequest is the form that marshal_request promises.
+func marshalRequest(header http.Header, body []byte) []byte {
+	if body == nil {
+		body = []byte{} // "" and not null
+	}
+	type raw struct {
+		Raw []byte `json:"raw"`
+	}
+	data, err := json.Marshal(struct {
+		Header http.Header `json:"header"`
+		Body   raw         `json:"body"`
+	}{header, raw{body}})
+	if err != nil {
+		panic("watchdog: headers and bytes have no JSON: " + err.Error())
+	}
+	return data
+}
+
+// answer turns the outcome into a response.
+func (m *forkMode) answer(w http.ResponseWriter, r *http.Request, output []byte, err error, took time.Duration) {
+	var exit *exitError
+	var spawn *spawnError
+	status := http.StatusOK
+	defer func() { m.note(r, status, len(output), err, took) }()
+	switch {
+	case err == nil:
+		m.succeed(w, r, output, took)
+	case errors.As(err, &exit):
+		status = http.StatusInternalServerError
+		m.text(w, status, exit.answer(output))
+	case errors.As(err, &spawn):
+		status = spawnStatus(spawn)
+		m.text(w, status, fmt.Appendln(nil, err))
+	case errors.Is(err, context.DeadlineExceeded):
+		status = m.timedOut(w)
+	default:
+		status = statusCallerGone
+		panic(http.ErrAbortHandler) // so that no empty 200 goes to a client that has only closed its sending side
+	}
+}
+
+// statusCallerGone is for the log only, as elsewhere.
+const statusCallerGone = 499
+
+func (m *forkMode) succeed(w http.ResponseWriter, r *http.Request, output []byte, took time.Duration) {
+	h := w.Header()
+	if ct := m.cfg.ContentType; ct != "" {
+		h.Set("Content-Type", ct)
+	} else if ct := r.Header.Get("Content-Type"); ct != "" {
+		h.Set("Content-Type", ct)
+	}
+	h.Set("X-Duration-Seconds", seconds(took))
+	h.Set("Content-Length", strconv.Itoa(len(output)))
+	m.debugHeaders("out", h)
+	m.send(w, http.StatusOK, output)
+	if m.cfg.Debug {
+		_, _ = m.stdout.Write(append(bytes.Clone(output), '\n'))
+	}
+}
+
+func (m *forkMode) timedOut(w http.ResponseWriter) int {
+	if m.cfg.Dialect == Classic {
+		m.text(w, http.StatusRequestTimeout, []byte("Killed process.\n"))
+		return http.StatusRequestTimeout
+	}
+	m.text(w, http.StatusGatewayTimeout, []byte("the function ran out of time\n"))
+	return http.StatusGatewayTimeout
+}
+
+func (m *forkMode) refuse(w http.ResponseWriter, status int, err error) {
+	m.text(w, status, fmt.Appendln(nil, err))
+}
+
+func (m *forkMode) text(w http.ResponseWriter, status int, body []byte) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	m.debugHeaders("out", w.Header())
+	m.send(w, status, body)
+}
+
+func (m *forkMode) send(w http.ResponseWriter, status int, body []byte) {
+	w.WriteHeader(status)
+	// A caller that went away meanwhile is none of the function's business.
+	_, _ = w.Write(body)
+}
+
+func (m *forkMode) debugHeaders(direction string, h http.Header) {
+	if !m.cfg.DebugHeaders {
+		return
+	}
+	for name, values := range h {
+		_, _ = fmt.Fprintf(m.stdout, "[%s] %s=%s\n", direction, name, values)
+	}
+}
+
+func (m *forkMode) note(r *http.Request, status, bytes int, err error, took time.Duration) {
+	level := slog.LevelDebug
+	if status >= http.StatusInternalServerError || status == http.StatusRequestTimeout {
+		level = slog.LevelWarn
+	}
+	m.log.Log(r.Context(), level, "invocation ended", "method", r.Method, "path", r.URL.Path,
+		"call_id", r.Header.Get("X-Call-Id"), "status", status, "bytes", bytes, "err", err, "duration_seconds", took.Seconds())
+}
+
+func requestStatus(err error) int {
+	switch err {
+	case errHeaderTooBig:
+		return http.StatusRequestHeaderFieldsTooLarge
+	case errURITooLong:
+		return http.StatusRequestURITooLong
+	}
+	return http.StatusBadRequest
+}
+
+// spawnStatus tells a request whose headers do not fit beside the environment from a function that cannot be started.
+func spawnStatus(err error) int {
+	if errors.Is(err, syscall.E2BIG) {
+		return http.StatusRequestHeaderFieldsTooLarge
+	}
+	return http.StatusInternalServerError
+}
+
+// seconds is the form of X-Duration-Seconds.
+func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 6, 64) }

@@ -1,0 +1,297 @@
+package watchdog
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// replayBytes is the longest body that is held, so that it can be sent again if the connection turns out to have been closed
+	// by the function before anything was written to it.
+	replayBytes = 16 << 10
+
+	// upstreamIdle is when an unused connection to the function is closed. It must be less than servers wait (gunicorn 2 s, Node 5 s):
+	// a request that meets their close is lost.
+	upstreamIdle = time.Second
+
+	copyBytes = 32 << 10
+)
+
+// httpMode runs one process that serves HTTP, and forwards to it.
+type httpMode struct {
+	cfg    *Config
+	procs  *processes
+	up     *upstream
+	proxy  *httputil.ReverseProxy
+	stdout *lineLog
+	stderr *lineLog
+	log    *slog.Logger
+	grace  time.Duration // what the process gets to end by itself
+
+	proc    *process
+	pipes   []*os.File
+	readers sync.WaitGroup
+}
+
+func newHTTPMode(cfg *Config, procs *processes, log *slog.Logger, stdout, stderr *Sink) *httpMode {
+	m := &httpMode{
+		cfg:    cfg,
+		procs:  procs,
+		up:     newUpstream(cfg.Upstream.Host, log),
+		stdout: newLineLog(stdout, "stdout", cfg.PrefixLogs, cfg.LineBytes),
+		stderr: newLineLog(stderr, "stderr", cfg.PrefixLogs, cfg.LineBytes),
+		log:    log,
+		grace:  processGrace,
+	}
+	m.proxy = &httputil.ReverseProxy{
+		Rewrite:        m.rewrite,
+		ModifyResponse: m.stampDuration,
+		ErrorHandler:   m.broken,
+		FlushInterval:  -1, // whatever the function writes is on its way at once
+		BufferPool:     &bufferPool{},
+		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Transport: &http.Transport{
+			DialContext:           m.up.dial,
+			DisableCompression:    true, // or bodies would be compressed and decompressed inside the pod, and lose their length
+			MaxIdleConnsPerHost:   256,
+			IdleConnTimeout:       upstreamIdle,
+			ExpectContinueTimeout: time.Second,
+		},
+	}
+	return m
+}
+
+// start starts the process. Its stdin stays open and empty, for servers that end when it does.
+func (m *httpMode) start() error {
+	prog, err := findProgram(m.cfg.Command)
+	if err != nil {
+		return err
+	}
+	stdin, in, err := inPipe()
+	if err != nil {
+		return err
+	}
+	defer closeFD(in)
+	m.pipes = append(m.pipes, stdin)
+	stdout, out, err := outPipe()
+	if err != nil {
+		return err
+	}
+	defer closeFD(out)
+	m.pipes = append(m.pipes, stdout)
+	stderr, errOut, err := outPipe()
+	if err != nil {
+		return err
+	}
+	defer closeFD(errOut)
+	m.pipes = append(m.pipes, stderr)
+	if m.proc, err = m.procs.start(prog, m.cfg.Environ, in, out, errOut); err != nil {
+		return err
+	}
+	m.readers.Go(func() { m.stdout.copy(stdout) })
+	m.readers.Go(func() { m.stderr.copy(stderr) })
+	return nil
+}
+
+// serve watches over the process. It returns an error when the process ends by itself, whatever its status: a server that has
+// exited serves nobody, and Kubernetes starts the container again. When ctx ends it asks the process to end, and makes it.
+func (m *httpMode) serve(ctx context.Context) error {
+	watching, stop := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { m.up.watch(watching) })
+	defer watch.Wait()
+	defer stop()
+
+	var err error
+	select {
+	case <-m.proc.exited:
+		m.up.exited()
+		err = errEnded
+	case <-ctx.Done():
+		m.terminate()
+		m.up.exited()
+	}
+	status := m.proc.end()
+	m.closePipes()
+	if err != nil {
+		if text := exitText(status); text != "" {
+			return fmt.Errorf("%w: %s", err, text)
+		}
+		return fmt.Errorf("%w: exit status 0", err)
+	}
+	return nil
+}
+
+func (m *httpMode) terminate() {
+	m.proc.signal(syscall.SIGTERM)
+	grace := time.NewTimer(m.grace)
+	defer grace.Stop()
+	select {
+	case <-m.proc.exited:
+	case <-grace.C:
+		m.log.Warn("the function's process did not end in time and is killed", "duration_seconds", m.grace.Seconds())
+	}
+}
+
+// closePipes logs what the process wrote last. Only one that escaped into a session of its own can still hold a pipe open.
+func (m *httpMode) closePipes() {
+	for _, p := range m.pipes {
+		giveUpAfter(p, stderrPatience)
+	}
+	m.readers.Wait()
+	for _, p := range m.pipes {
+		_ = p.Close() // read to its end, or never written
+	}
+}
+
+func (m *httpMode) serving() (bool, <-chan struct{}) {
+	state, change := m.up.now()
+	return state == listening, change
+}
+
+func (m *httpMode) check(ctx context.Context) bool { return m.up.check(ctx) }
+
+// exchange is what the hooks of the proxy need to know about a request.
+type exchange struct {
+	started time.Time
+	stream  bool
+}
+
+type exchangeKey struct{}
+
+// ServeHTTP forwards one request.
+func (m *httpMode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodConnect {
+		w.WriteHeader(http.StatusMethodNotAllowed) // there is no path to forward
+		return
+	}
+	ex := exchange{started: time.Now(), stream: isStream(r)}
+	var limit time.Duration
+	if !ex.stream {
+		limit = limitOf(m.cfg, r)
+	}
+	ctx, cancel := withLimit(context.WithValue(r.Context(), exchangeKey{}, ex), limit)
+	defer cancel()
+	out := r.WithContext(ctx)
+	if r.ContentLength > 0 && r.ContentLength <= replayBytes {
+		if err := holdBody(out); err != nil {
+			m.fail(w, http.StatusBadRequest, "request body: "+err.Error(), ex)
+			return
+		}
+	} else {
+		// The answer may begin before the request has ended. HTTP/1.1 connections can do it; an error means that this one cannot.
+		_ = http.NewResponseController(w).EnableFullDuplex()
+	}
+	m.proxy.ServeHTTP(w, out)
+	m.log.Debug("invocation ended", "method", r.Method, "path", r.URL.Path, "call_id", r.Header.Get("X-Call-Id"),
+		"duration_seconds", time.Since(ex.started).Seconds())
+}
+
+// isStream tells a request that is expected to last, which exec_timeout does not end.
+func isStream(r *http.Request) bool {
+	accept := strings.ToLower(strings.Join(r.Header["Accept"], ","))
+	return r.Header.Get("Upgrade") != "" || strings.Contains(accept, "text/event-stream") ||
+		strings.Contains(accept, "application/x-ndjson")
+}
+
+// holdBody reads the body into memory, from where it can be sent twice.
+func holdBody(r *http.Request) error {
+	body := make([]byte, r.ContentLength)
+	if _, err := io.ReadFull(r.Body, body); err != nil {
+		return err
+	}
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	r.Body, _ = r.GetBody()
+	r.Header.Del("Expect") // met: the body is here
+	return nil
+}
+
+// forwarded are headers that ReverseProxy removes, for a proxy at the edge must not trust them. We stand behind one that may have
+// set them.
+var forwarded = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"}
+
+// rewrite sends the request to the function as it came: host, path and query untouched.
+func (m *httpMode) rewrite(pr *httputil.ProxyRequest) {
+	pr.SetURL(m.cfg.Upstream)
+	pr.Out.Host = pr.In.Host
+	pr.Out.URL.RawQuery = pr.In.URL.RawQuery // ReverseProxy has dropped what it could not parse
+	for _, name := range forwarded {
+		if values := pr.In.Header[name]; len(values) > 0 {
+			pr.Out.Header[name] = values
+		}
+	}
+}
+
+func (m *httpMode) stampDuration(res *http.Response) error {
+	if ex := exchangeOf(res.Request); !ex.stream {
+		res.Header.Set("X-Duration-Seconds", seconds(time.Since(ex.started)))
+	}
+	return nil
+}
+
+func exchangeOf(r *http.Request) exchange {
+	ex, ok := r.Context().Value(exchangeKey{}).(exchange)
+	if !ok {
+		panic("watchdog: a proxied request without its exchange")
+	}
+	return ex
+}
+
+// broken answers a request for which the function gave no answer.
+func (m *httpMode) broken(w http.ResponseWriter, r *http.Request, err error) {
+	ex := exchangeOf(r)
+	state, _ := m.up.now()
+	late := errors.Is(r.Context().Err(), context.DeadlineExceeded)
+	switch {
+	case errors.Is(err, errBooting) || late && state == booting:
+		w.Header().Set("Retry-After", "1")
+		m.fail(w, http.StatusServiceUnavailable, errBooting.Error(), ex)
+	case late:
+		m.fail(w, http.StatusGatewayTimeout, "the function ran out of time", ex)
+	case r.Context().Err() != nil:
+		m.log.Debug("caller went away", "path", r.URL.Path, "status", statusCallerGone)
+		panic(http.ErrAbortHandler) // so that no empty 200 goes to a client that has only closed its sending side
+	default:
+		m.log.Warn("the function gave no answer", "path", r.URL.Path, "call_id", r.Header.Get("X-Call-Id"), "err", err)
+		m.fail(w, http.StatusBadGateway, "the function gave no answer", ex)
+	}
+}
+
+// fail answers in place of the function. The of-watchdog knew two statuses and no body.
+func (m *httpMode) fail(w http.ResponseWriter, status int, reason string, ex exchange) {
+	h := w.Header()
+	h.Set("X-Duration-Seconds", seconds(time.Since(ex.started)))
+	if m.cfg.Dialect == Of {
+		h.Set("X-OpenFaaS-Internal", "of-watchdog")
+		if status != http.StatusGatewayTimeout {
+			status = http.StatusInternalServerError
+		}
+		w.WriteHeader(status)
+		return
+	}
+	h.Set("X-OpenFaaS-Internal", "dc-watchdog")
+	http.Error(w, reason, status)
+}
+
+// bufferPool lends the buffers that bodies are copied through.
+type bufferPool struct{ pool sync.Pool }
+
+func (p *bufferPool) Get() []byte {
+	if b, ok := p.pool.Get().(*[copyBytes]byte); ok {
+		return b[:]
+	}
+	return make([]byte, copyBytes)
+}
+
+func (p *bufferPool) Put(b []byte) { p.pool.Put((*[copyBytes]byte)(b)) }

@@ -1,0 +1,55 @@
+package watchdog
+
+import "sync"
+
+// limiter counts the invocations in flight, refuses those above its limit, and tells when none is left.
+type limiter struct {
+	max int // 0 means no limit
+
+	mu       sync.Mutex
+	inFlight int
+	idle     chan struct{} // closed while nothing is in flight
+}
+
+func newLimiter(most int) *limiter {
+	idle := make(chan struct{})
+	close(idle)
+	return &limiter{max: most, idle: idle}
+}
+
+// enter admits one invocation, which must leave, or refuses it.
+func (l *limiter) enter() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.max > 0 && l.inFlight >= l.max {
+		return false
+	}
+	if l.inFlight == 0 {
+		l.idle = make(chan struct{})
+	}
+	l.inFlight++
+	return true
+}
+
+func (l *limiter) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inFlight--
+	if l.inFlight == 0 {
+		close(l.idle)
+	}
+}
+
+// full tells whether enter would refuse.
+func (l *limiter) full() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.max > 0 && l.inFlight >= l.max
+}
+
+// empty returns a channel that is closed once nothing is in flight, and how much is.
+func (l *limiter) empty() (<-chan struct{}, int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.idle, l.inFlight
+}

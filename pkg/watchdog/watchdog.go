@@ -1,0 +1,241 @@
+package watchdog
+
+import (
+	"context"
+
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/dragonchain/dc-provider/pkg/function/readypush"
+)
+
+const (
+	headerTimeout = 30 * time.Second
+	idleTimeout   = 5 * time.Minute // longer than the provider keeps an idle connection, so that it is the one that closes
+	writeGrace    = time.Second     // after write_timeout, for the answer that says so
+	processGrace  = 3 * time.Second // for a process to end by itself
+	lastAnswers   = time.Second     // for what was in flight when the function's process ended
+	lastBytes     = 200 * time.Millisecond
+)
+
+// Watchdog serves one function.
+type Watchdog struct {
+	cfg      Config
+	log      *slog.Logger
+	mode     mode
+	procs    *processes
+	health   health
+	inFlight *limiter
+	push     *pusher
+	ending   atomic.Bool
+}
+
+// mode is a way to run the function. The Watchdog calls start once, then serve once, and the rest at any time in between.
+type mode interface {
+	// ServeHTTP is one invocation. It returns when that is over, and ends it early if the request's context ends.
+	http.Handler
+	// start does what must be done before the first invocation, and returns at once.
+	start() error
+	// serve keeps the function able to serve until ctx ends, and then ends every process. It returns an error when the function
+	// cannot serve any more.
+	serve(ctx context.Context) error
+	// serving tells whether an invocation would find the function able to serve, and closes the channel when that may have changed.
+	serving() (bool, <-chan struct{})
+	// check is serving, made sure of.
+	check(ctx context.Context) bool
+}
+
+// New prepares a watchdog. What the function writes to its stderr, and in HTTPMode to its stdout, goes to the sinks.
+func New(cfg Config, log *slog.Logger, stdout, stderr *Sink) (*Watchdog, error) {
+	if cfg.Mode == "" {
+		cfg.Mode = ForkMode
+	}
+	if cfg.Dialect == "" {
+		cfg.Dialect = Native
+	}
+	if cfg.Port == 0 {
+		cfg.Port = defaultPort
+	}
+	if cfg.LineBytes == 0 {
+		cfg.LineBytes = defaultLineBytes
+	}
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	w := &Watchdog{cfg: cfg, log: log, procs: &processes{}, inFlight: newLimiter(cfg.MaxInFlight)}
+	w.health.path = cfg.LockFile
+	if cfg.Mode == HTTPMode {
+		w.mode = newHTTPMode(&w.cfg, w.procs, log, stdout, stderr)
+	} else {
+		w.mode = newForkMode(&w.cfg, w.procs, log, stdout, stderr)
+	}
+	if cfg.Push.URL != "" {
+		w.push = newPusher(cfg.Push, log)
+	}
+	return w, nil
+}
+
+// Run serves on the configured port until ctx ends: see Serve.
+func (w *Watchdog) Run(ctx context.Context) error {
+	ln, err := net.Listen("tcp", ":"+strconv.Itoa(w.cfg.Port))
+	if err != nil {
+		return err
+	}
+	return w.Serve(ctx, ln)
+}
+
+// Serve serves on ln until ctx ends, then shuts down in order and returns nil. It returns an error if the function cannot be
+// started or can serve no longer. When it returns, nothing that it started is left.
+func (w *Watchdog) Serve(ctx context.Context, ln net.Listener) error {
+	background, endBackground := context.WithCancel(context.WithoutCancel(ctx))
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	defer endBackground()
+	if w.cfg.Reap {
+		tasks.Go(func() { w.procs.reap(background) })
+	}
+	if err := w.mode.start(); err != nil {
+		_ = ln.Close() // nobody was served yet
+		return fmt.Errorf("start function: %w", err)
+	}
+	w.logStart(ln.Addr())
+	w.health.open(w.log)
+
+	srv := w.server()
+	front := make(chan error, 1)
+	go func() { front <- srv.Serve(ln) }()
+	function := make(chan error, 1)
+	functionCtx, endFunction := context.WithCancel(background)
+	defer endFunction()
+	go func() { function <- w.mode.serve(functionCtx) }()
+	if w.push != nil {
+		tasks.Go(func() { w.push.run(functionCtx, w.mode.serving) })
+	}
+
+	err, functionEnded := w.wait(ctx, srv, front, function)
+	_ = srv.Close() // whatever is still open was given its time
+	if !functionEnded {
+		endFunction()
+		if ended := <-function; ended != nil && err == nil && !w.ending.Load() {
+			err = ended
+		}
+	}
+	return err
+}
+
+// wait returns when it is over, for one of three reasons: we were told to end, the function cannot serve, or the port is broken.
+func (w *Watchdog) wait(ctx context.Context, srv *http.Server, front, function <-chan error) (err error, functionEnded bool) {
+	select {
+	case <-ctx.Done():
+		w.shutDown(srv)
+		return nil, false
+	case err := <-function:
+		w.health.close()
+		w.ending.Store(true)
+		w.waitIdle(lastAnswers)
+		return err, true
+	case err := <-front:
+		w.health.close()
+		return fmt.Errorf("serve: %w", err), false
+	}
+}
+
+func (w *Watchdog) logStart(addr net.Addr) {
+	for _, text := range w.cfg.warnings {
+		w.log.Warn(text)
+	}
+	w.log.Info("serving", "mode", w.cfg.Mode, "dialect", w.cfg.Dialect, "address", addr.String(), "program", w.cfg.Command[0],
+		"read_timeout", w.cfg.ReadTimeout.String(), "write_timeout", w.cfg.WriteTimeout.String(),
+		"exec_timeout", w.cfg.ExecTimeout.String(), "healthcheck_interval", w.cfg.LameDuck.String(),
+		"max_inflight", w.cfg.MaxInFlight)
+}
+
+// Signal passes a signal on to the function's processes.
+func (w *Watchdog) Signal(sig syscall.Signal) { w.procs.signalAll(sig) }
+
+func (w *Watchdog) server() *http.Server {
+	srv := &http.Server{
+		Handler:           http.HandlerFunc(w.route),
+		ReadTimeout:       w.cfg.ReadTimeout,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		ErrorLog:          slog.NewLogLogger(w.log.Handler(), slog.LevelDebug),
+	}
+	if w.cfg.WriteTimeout > 0 {
+		srv.WriteTimeout = w.cfg.WriteTimeout + writeGrace
+	}
+	return srv
+}
+
+// route does without http.ServeMux, which would redirect paths with "//" or ".." in them that the function shall see.
+func (w *Watchdog) route(rw http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/_/health":
+		w.serveHealth(rw, r)
+	case readypush.ReadyPath:
+		w.serveReady(rw, r)
+	default:
+		w.invoke(rw, r)
+	}
+}
+
+func (w *Watchdog) invoke(rw http.ResponseWriter, r *http.Request) {
+	if !w.inFlight.enter() {
+		h := rw.Header()
+		h.Set("Content-Type", "text/plain")
+		h.Set("X-OpenFaaS-Internal", "faas-middleware")
+		h.Set("Retry-After", "1")
+		rw.WriteHeader(http.StatusTooManyRequests)
+		// A caller that went away needs no answer.
+		_, _ = fmt.Fprintf(rw, "Concurrent request limit exceeded. Max concurrent requests: %d\n", w.cfg.MaxInFlight)
+		return
+	}
+	defer w.inFlight.leave() // deferred, for an aborted answer is a panic
+	if w.ending.Load() {
+		rw.Header().Set("Connection", "close")
+	}
+	w.mode.ServeHTTP(rw, r)
+}
+
+func (w *Watchdog) serveHealth(rw http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.Method != http.MethodGet:
+		rw.WriteHeader(http.StatusMethodNotAllowed)
+	case !w.health.ok():
+		rw.WriteHeader(http.StatusServiceUnavailable)
+	default:
+		// A prober that went away needs no answer.
+		_, _ = rw.Write([]byte("OK"))
+	}
+}
+
+// serveReady tells whether the function may be given work now, and proves to the provider that it was asked of the right one.
+func (w *Watchdog) serveReady(rw http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.Method != http.MethodGet:
+		rw.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	case !w.health.ok() || !w.mode.check(r.Context()):
+		rw.WriteHeader(http.StatusServiceUnavailable)
+		return
+	case w.cfg.Dialect == Of && w.inFlight.full():
+		rw.WriteHeader(http.StatusTooManyRequests)
+		return
+	}
+	if challenge := r.Header.Get(readypush.ChallengeHeader); challenge != "" && w.cfg.Push.Token != (readypush.Token{}) {
+		proof, err := w.cfg.Push.Token.Proof(challenge)
+		if err != nil {
+			http.Error(rw, err.Error(), http.StatusBadRequest)
+			return
+		}
+		rw.Header().Set(readypush.ProofHeader, proof)
+	}
+	rw.WriteHeader(http.StatusOK)
+}
