@@ -1,0 +1,294 @@
+package heapstore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+	"github.com/dragonchain/dc-provider/pkg/heapstore"
+	"github.com/dragonchain/dc-provider/pkg/heapstore/heapstoretest"
+)
+
+func TestBolt(t *testing.T) {
+	heapstoretest.Run(t, heapstoretest.Driver{
+		Open: func(folder string) (heapstoretest.Store, error) {
+			return heapstore.OpenBolt(filepath.Join(folder, "heap.db"), heapstore.Options{})
+		},
+		Check: func(folder string) error { return checkFile(filepath.Join(folder, "heap.db")) },
+	})
+}
+
+// checkFile looks for damage in a store's file: pages that are lost or used twice, and heaps whose size is wrong.
+func checkFile(path string) error {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
+	if err != nil {
+		return fmt.Errorf("check: %w", err)
+	}
+	defer db.Close()
+	return db.View(func(tx *bbolt.Tx) error {
+		var found []error
+		for damage := range tx.Check() {
+			found = append(found, damage)
+		}
+		err := tx.Bucket([]byte("heaps")).ForEachBucket(func(name []byte) error {
+			heap, size := tx.Bucket([]byte("heaps")).Bucket(name), 0
+			if err := heap.ForEach(func(key, value []byte) error { size += len(key) + len(value); return nil }); err != nil {
+				return err
+			}
+			if heap.Sequence() != uint64(size) {
+				return fmt.Errorf("heap %q has %d bytes and says %d", name, size, heap.Sequence())
+			}
+			return nil
+		})
+		return errors.Join(append(found, err)...)
+	})
+}
+
+// openStore opens a store until the test ends.
+func openStore(t testing.TB, path string, options heapstore.Options) *heapstore.Bolt {
+	t.Helper()
+	s, err := heapstore.OpenBolt(path, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(s.Close(), checkFile(path)); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// openHeap opens a store with one heap.
+func openHeap(t testing.TB, options heapstore.Options) (*heapstore.Bolt, heapstore.Heap) {
+	t.Helper()
+	s, h := openStore(t, filepath.Join(t.TempDir(), "heap.db"), options), testHeap()
+	if err := s.Create(t.Context(), h); err != nil {
+		t.Fatal(err)
+	}
+	return s, h
+}
+
+func testHeap() heapstore.Heap {
+	return heapstore.Heap{Ref: function.Ref{Name: "ledger", Namespace: "openfaas-fn"}, ID: "1"}
+}
+
+func TestOpenBolt_FileInUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "heap.db")
+	openStore(t, path, heapstore.Options{})
+	_, err := heapstore.OpenBolt(path, heapstore.Options{LockTimeout: -1})
+	if !errors.Is(err, heapstore.ErrLocked) || !strings.Contains(err.Error(), path) {
+		t.Errorf("OpenBolt gives %v, want ErrLocked and the path", err)
+	}
+}
+
+func TestOpenBolt_WaitsForPredecessor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "heap.db")
+	first, err := heapstore.OpenBolt(path, heapstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened := make(chan error)
+	go func() {
+		second, err := heapstore.OpenBolt(path, heapstore.Options{LockTimeout: time.Minute})
+		if err == nil {
+			err = second.Close()
+		}
+		opened <- err
+	}()
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-opened; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOpenBolt_Refuses(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		make func(t *testing.T, path string)
+		want error
+		text string
+	}{
+		{"a text file", func(t *testing.T, path string) { writeFile(t, path, strings.Repeat("no heap\n", 4096)) }, heapstore.ErrSchema, "invalid"},
+		{"a truncated store", func(t *testing.T, path string) {
+			makeBolt(t, path, func(*bbolt.Tx) error { return nil })
+			if err := os.Truncate(path, 5000); err != nil {
+				t.Fatal(err)
+			}
+		}, nil, "file size too small"},
+		{"another program's bbolt file", func(t *testing.T, path string) {
+			makeBolt(t, path, func(tx *bbolt.Tx) error { _, err := tx.CreateBucket([]byte("jobs")); return err })
+		}, heapstore.ErrSchema, "something else"},
+		{"a later schema", func(t *testing.T, path string) {
+			makeBolt(t, path, func(tx *bbolt.Tx) error {
+				meta, err := tx.CreateBucket([]byte("meta"))
+				if err != nil {
+					return err
+				}
+				_, err = tx.CreateBucket([]byte("heaps"))
+				return errors.Join(err, meta.Put([]byte("schema"), []byte("2")))
+			})
+		}, heapstore.ErrSchema, `schema "2"`},
+		{"a folder", func(t *testing.T, path string) {
+			if err := os.Mkdir(path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}, nil, "is a directory"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "heap.db")
+			test.make(t, path)
+			before, _ := os.ReadFile(path)
+			_, err := heapstore.OpenBolt(path, heapstore.Options{})
+			if err == nil || !strings.Contains(err.Error(), test.text) || test.want != nil && !errors.Is(err, test.want) {
+				t.Errorf("OpenBolt gives %v, want %v, %q", err, test.want, test.text)
+			}
+			if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
+				t.Error("the file was changed")
+			}
+		})
+	}
+	t.Run("a folder that is not there", func(t *testing.T) {
+		if _, err := heapstore.OpenBolt(filepath.Join(t.TempDir(), "absent", "heap.db"), heapstore.Options{}); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("OpenBolt gives %v, want ErrNotExist", err)
+		}
+	})
+	t.Run("a negative quota", func(t *testing.T) {
+		if _, err := heapstore.OpenBolt(filepath.Join(t.TempDir(), "heap.db"), heapstore.Options{QuotaBytes: -1}); err == nil {
+			t.Error("OpenBolt takes it")
+		}
+	})
+}
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func makeBolt(t *testing.T, path string, fill func(*bbolt.Tx) error) {
+	t.Helper()
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Update(fill), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestBolt_QuotaOfTheStore(t *testing.T) {
+	s, h := openHeap(t, heapstore.Options{QuotaBytes: 10})
+	for value, want := range map[string]error{"1234567": nil, "12345678": heapstore.ErrQuota} {
+		if err := s.Commit(t.Context(), h, []heapstore.Write{{Key: "key", Value: []byte(value)}}, 0); !errors.Is(err, want) {
+			t.Errorf("%d bytes: %v, want %v", len(value), err, want)
+		}
+	}
+}
+
+// FuzzBolt_Key commits any key and wants it back, or a refusal that says why and nothing written.
+func FuzzBolt_Key(f *testing.F) {
+	for _, key := range []string{"", "a", "/a//b", "a\x00", "\xff", "é", strings.Repeat("k", 1024), strings.Repeat("k", 1025)} {
+		f.Add(key, "prefix")
+		f.Add("a", key)
+	}
+	s, h := openHeap(f, heapstore.Options{})
+	f.Fuzz(func(t *testing.T, key, other string) {
+		before, _, err := s.List(t.Context(), h, key, "", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch err := s.Commit(t.Context(), h, []heapstore.Write{{Key: key, Value: []byte(other)}}, 0); {
+		case errors.Is(err, heapstore.ErrBadKey), errors.Is(err, heapstore.ErrKeyTooLarge),
+			errors.Is(err, heapstore.ErrQuota), errors.Is(err, heapstore.ErrValueTooLarge):
+			if after, _, err := s.List(t.Context(), h, key, "", 1); err != nil || len(after) != len(before) {
+				t.Errorf("refused, and yet there are %q, %v, before %q", after, err, before)
+			}
+		case err != nil:
+			t.Fatal(err)
+		default:
+			value, err := s.Get(t.Context(), h, key)
+			keys, _, listErr := s.List(t.Context(), h, key, "", 1)
+			if err != nil || string(value) != other || listErr != nil || len(keys) != 1 || keys[0] != key {
+				t.Errorf("committed %q, got %q, %v, %q, %v", key, value, err, keys, listErr)
+			}
+		}
+		if keys, _, err := s.List(t.Context(), h, other, key, 5); err != nil || len(keys) > 0 && keys[0] <= key {
+			t.Errorf("after %q: %q, %v", key, keys, err)
+		}
+	})
+}
+
+// BenchmarkCommit is one commit of four keys by one caller, whose time is the disk's, and by 64 callers at once, who share
+// its syncs. Beside it bbolt's own ways to do the same.
+func BenchmarkCommit(b *testing.B) {
+	for _, callers := range []int{1, 64} {
+		b.Run(fmt.Sprintf("store/c%d", callers), func(b *testing.B) {
+			s, h := openHeap(b, heapstore.Options{})
+			benchmarkCallers(b, callers, func(ctx context.Context, writes []heapstore.Write) error {
+				return s.Commit(ctx, h, writes, 0)
+			})
+		})
+		b.Run(fmt.Sprintf("bbolt.Batch/c%d", callers), func(b *testing.B) {
+			db, err := bbolt.Open(filepath.Join(b.TempDir(), "bare.db"), 0o600, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { _ = db.Close() })
+			benchmarkCallers(b, callers, func(_ context.Context, writes []heapstore.Write) error {
+				return db.Batch(func(tx *bbolt.Tx) error {
+					bucket, err := tx.CreateBucketIfNotExists([]byte("heap"))
+					for _, w := range writes {
+						err = errors.Join(err, bucket.Put([]byte(w.Key), w.Value))
+					}
+					return err
+				})
+			})
+		})
+	}
+}
+
+func benchmarkCallers(b *testing.B, callers int, commit func(context.Context, []heapstore.Write) error) {
+	b.ReportAllocs()
+	work := make(chan struct{})
+	failed := make(chan error, callers)
+	var next atomic.Int64
+	for range callers {
+		go func() {
+			for range work {
+				n := next.Add(1) % 10_000
+				var writes []heapstore.Write
+				for key := range 4 {
+					writes = append(writes, heapstore.Write{Key: fmt.Sprintf("account-%d-%d", n, key), Value: []byte(`{"balance":1000}`)})
+				}
+				if err := commit(b.Context(), writes); err != nil {
+					failed <- err
+					return
+				}
+			}
+			failed <- nil
+		}()
+	}
+	for b.Loop() {
+		work <- struct{}{}
+	}
+	close(work)
+	for range callers {
+		if err := <-failed; err != nil {
+			b.Fatal(err)
+		}
+	}
+}

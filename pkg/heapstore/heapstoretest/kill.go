@@ -1,0 +1,149 @@
+package heapstoretest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+	"github.com/dragonchain/dc-provider/pkg/heapstore"
+)
+
+const (
+	// victimFolder names, in the environment of a process that is to be killed, the folder of its store.
+	victimFolder = "HEAPSTORETEST_VICTIM_FOLDER"
+	killRounds   = 10
+	// killWriters commit at once, so that a kill meets shared transactions.
+	killWriters = 8
+	// killKeys is how many keys each commit writes with the same value: two different values are a torn commit.
+	killKeys = 4
+)
+
+// testKill lets a process commit, kills it at a random moment, and looks at what is there: of every writer the last
+// commit that was acknowledged or the one after it, and that whole.
+func testKill(t *testing.T, d Driver) {
+	folder, h := t.TempDir(), victimHeap()
+	acknowledged := make([]int, killWriters)
+	for round := range killRounds {
+		runUntilKilled(t, folder, rand.IntN(400), acknowledged)
+		if err := d.Check(folder); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		s, err := d.Open(folder)
+		if err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		for w, want := range acknowledged {
+			if got := readVictim(t, s, h, w); got != want && got != want+1 {
+				t.Errorf("round %d: writer %d is at %d, acknowledged was %d", round, w, got, want)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// runUntilKilled starts this test's binary on the store of a folder and kills it after so many acknowledged commits. It
+// notes each writer's last one.
+func runUntilKilled(t *testing.T, folder string, commits int, acknowledged []int) {
+	t.Helper()
+	test, _, _ := strings.Cut(t.Name(), "/")
+	victim := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+test+"$")
+	victim.Env = append(os.Environ(), victimFolder+"="+folder)
+	victim.Stderr = os.Stderr
+	out, err := victim.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := victim.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for seen := 0; lines.Scan(); seen++ {
+		var writer, commit int
+		if _, err := fmt.Sscanf(lines.Text(), "%d %d", &writer, &commit); err != nil {
+			t.Errorf("the victim says %q", lines.Text())
+			break
+		}
+		acknowledged[writer] = commit
+		if seen == commits {
+			// What it said before it died is still in the pipe and is read to its end.
+			if err := victim.Process.Kill(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	_, _ = io.Copy(io.Discard, out)
+	if err := victim.Wait(); err == nil || victim.ProcessState.ExitCode() != -1 {
+		t.Fatalf("the victim was not killed, but ended: %v", err)
+	}
+}
+
+// runVictim commits until it is killed. Each writer goes on where the store says that it was, and says what it committed.
+func runVictim(t *testing.T, d Driver, folder string) {
+	s, err := d.Open(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := victimHeap()
+	create(t, s, h)
+	failed := make(chan error)
+	for w := range killWriters {
+		from := readVictim(t, s, h, w)
+		go func() { failed <- commitForEver(t.Context(), s, h, w, from) }()
+	}
+	t.Fatal(<-failed)
+}
+
+func commitForEver(ctx context.Context, s Store, h function.Heap, writer, from int) error {
+	for n := from + 1; ; n++ {
+		var w []function.HeapWrite
+		for key := range killKeys {
+			// The values vary in length, so that pages split and are given back.
+			value := fmt.Sprintf("%d %s", n, strings.Repeat("x", n*37%3000))
+			w = append(w, function.HeapWrite{Key: victimKey(writer, key), Value: []byte(value)})
+		}
+		if err := s.Commit(ctx, h, w, 0); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(os.Stdout, "%d %d\n", writer, n); err != nil {
+			return err
+		}
+	}
+}
+
+// readVictim returns a writer's last commit, 0 if there is none, and fails if its keys disagree.
+func readVictim(t *testing.T, s Store, h function.Heap, writer int) int {
+	t.Helper()
+	commits := make([]int, killKeys)
+	for key := range killKeys {
+		value, err := s.Get(t.Context(), h, victimKey(writer, key))
+		switch number, _, _ := strings.Cut(string(value), " "); {
+		case errors.Is(err, heapstore.ErrNoKey), errors.Is(err, heapstore.ErrNoHeap):
+			// Killed before the first commit, or a torn one, which shows below.
+		case err != nil:
+			t.Fatal(err)
+		default:
+			if commits[key], err = strconv.Atoi(number); err != nil {
+				t.Fatalf("writer %d: key %d holds %.40q", writer, key, value)
+			}
+		}
+		if commits[key] != commits[0] {
+			t.Fatalf("writer %d: torn commit: %d and %d", writer, commits[0], commits[key])
+		}
+	}
+	return commits[0]
+}
+
+func victimKey(writer, key int) string { return fmt.Sprintf("%d-%d", writer, key) }
+
+func victimHeap() function.Heap { return heap("victim", "1") }
