@@ -1,0 +1,118 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"github.com/dragonchain/dc-provider/dev/cluster/internal/layout"
+	"github.com/dragonchain/dc-provider/dev/cluster/internal/proc"
+)
+
+// role is one of the two processes on the host that keep the cluster up. Its name is the subcommand that runs it.
+type role string
+
+const (
+	guardRole     role = "guard"
+	superviseRole role = "supervise"
+)
+
+func (r role) lock(c layout.Cluster) string { return c.Path(string(r) + ".lock") }
+
+// watchEvery is how often each looks whether the other, and every node, is alive.
+const watchEvery = 250 * time.Millisecond
+
+// ensureRole starts the role's process unless it runs. A second one started at the same moment ends by itself.
+func ensureRole(c layout.Cluster, root string, r role) error {
+	_, held, err := proc.Holder(r.lock(c))
+	if err != nil || held {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(c.Path("logs", string(r)+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	cmd := exec.Command(self, string(r), "--root="+root, "--name="+c.Name)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", r, err)
+	}
+	go cmd.Wait() // collects it if it ends first; its lock tells the rest
+	return nil
+}
+
+// Guard keeps the supervisor running until the cluster is not wanted any more.
+func Guard(ctx context.Context, c layout.Cluster, root string) error {
+	lock, err := proc.TryLock(guardRole.lock(c), os.Getpid())
+	if errors.Is(err, proc.ErrHeld) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	return everyWatch(ctx, c, func() error { return ensureRole(c, root, superviseRole) })
+}
+
+// everyWatch calls step at once and then every watchEvery until the cluster is not wanted, step fails or ctx ends.
+func everyWatch(ctx context.Context, c layout.Cluster, step func() error) error {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for c.Wanted() {
+		if err := step(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// Supervise keeps the nodes, the forwarder and the guard running until the cluster is not wanted any more. Then, unless
+// someone else already has, it kills the nodes.
+func Supervise(ctx context.Context, c layout.Cluster, root string, log *slog.Logger) error {
+	lock, err := proc.TryLock(superviseRole.lock(c), os.Getpid())
+	if errors.Is(err, proc.ErrHeld) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	forwarders, err := startForwarders(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	nodes := newNodes(c, root, log)
+	err = everyWatch(ctx, c, func() error {
+		if err := forwarders.failed(); err != nil {
+			return err // the guard starts another supervisor
+		}
+		if err := ensureRole(c, root, guardRole); err != nil {
+			return err
+		}
+		return nodes.ensure()
+	})
+	cancel()
+	forwarders.wait()
+	if err != nil {
+		return err
+	}
+	return nodes.kill(context.WithoutCancel(ctx))
+}
