@@ -32,7 +32,7 @@ func specOf(d types.FunctionDeployment, namespace string) function.Spec {
 		Constraints:  d.Constraints,
 		Secrets:      d.Secrets,
 		Labels:       mapOf(d.Labels),
-		Annotations:  mapOf(d.Annotations),
+		Annotations:  withoutStatus(mapOf(d.Annotations)),
 		Limits:       resourcesOf(d.Limits),
 		Requests:     resourcesOf(d.Requests),
 		ReadOnlyRoot: d.ReadOnlyRootFilesystem,
@@ -58,6 +58,12 @@ func statusOf(f *function.Function, observed function.Status) types.FunctionStat
 		AvailableReplicas:      uint64(max(observed.Available, 0)),
 		CreatedAt:              f.Created.UTC(),
 	}
+}
+
+// withoutStatus takes away what an earlier answer of ours added: a client may send back what it read.
+func withoutStatus(annotations map[string]string) map[string]string {
+	delete(annotations, statusAnnotation)
+	return annotations
 }
 
 func mapOf(m *map[string]string) map[string]string {

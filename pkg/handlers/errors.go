@@ -10,6 +10,8 @@ import (
 
 	"github.com/dragonchain/dc-provider/pkg/function"
 	"github.com/dragonchain/dc-provider/pkg/heapstore"
+	"github.com/dragonchain/dc-provider/pkg/invoke"
+	"github.com/dragonchain/dc-provider/pkg/proxy"
 )
 
 // internalHeader marks answers that the platform made; retry logic tells them by it from a function's own.
@@ -37,22 +39,33 @@ type row struct {
 	retry int
 }
 
-// table is the one place where errors become statuses. The first row that fits counts.
+// table is the one place where errors become statuses. The first row that fits counts: an error of ours may have the end of
+// a context for its cause.
 var table = []row{
-	{is: context.Canceled, status: statusClientGone, text: "the caller went away"},
-	{is: function.ErrInvalid, status: http.StatusBadRequest},
-	{is: function.ErrNotFound, status: http.StatusNotFound},
-	{is: function.ErrExists, status: http.StatusConflict},
-	{is: function.ErrConflict, status: http.StatusConflict},
+	{is: proxy.ErrNoEndpoint, status: http.StatusServiceUnavailable},
+	{is: proxy.ErrUnreachable, status: http.StatusBadGateway},
+	{is: proxy.ErrTimeout, status: http.StatusGatewayTimeout},
+	{is: proxy.ErrCanceled, status: statusClientGone},
+	{is: invoke.ErrAnswerTooLarge, status: http.StatusRequestEntityTooLarge},
+	{is: invoke.ErrUnstorable, status: http.StatusBadGateway},
+	{is: invoke.ErrBrokenAnswer, status: http.StatusBadGateway, text: invoke.ErrBrokenAnswer.Error()},
+	{is: heapstore.ErrKeyTooLarge, status: http.StatusRequestEntityTooLarge},
+	{is: heapstore.ErrValueTooLarge, status: http.StatusRequestEntityTooLarge},
+	{is: heapstore.ErrQuota, status: http.StatusRequestEntityTooLarge},
+	// The contract chose the key, and not the caller.
+	{is: heapstore.ErrBadKey, status: http.StatusBadGateway},
+	{is: heapstore.ErrClosed, status: http.StatusServiceUnavailable, text: "the provider is shutting down"},
 	{is: errQuery, status: http.StatusUnprocessableEntity},
 	{is: errRefused, status: http.StatusUnauthorized, text: errRefused.Error()},
 	{is: errNotReady, status: http.StatusServiceUnavailable, text: errNotReady.Error()},
 	{is: errTooManyPushes, status: http.StatusTooManyRequests, retry: pushAgainSeconds},
-	{is: heapstore.ErrKeyTooLarge, status: http.StatusRequestEntityTooLarge},
-	{is: heapstore.ErrValueTooLarge, status: http.StatusRequestEntityTooLarge},
-	{is: heapstore.ErrQuota, status: http.StatusRequestEntityTooLarge},
 	{is: errUnhealthy, status: http.StatusServiceUnavailable},
-	{is: context.DeadlineExceeded, status: http.StatusGatewayTimeout, text: "the deadline has passed"},
+	{is: function.ErrInvalid, status: http.StatusBadRequest},
+	{is: function.ErrNotFound, status: http.StatusNotFound},
+	{is: function.ErrExists, status: http.StatusConflict},
+	{is: function.ErrConflict, status: http.StatusConflict},
+	{is: context.Canceled, status: statusClientGone, text: proxy.ErrCanceled.Error()},
+	{is: context.DeadlineExceeded, status: http.StatusGatewayTimeout, text: proxy.ErrTimeout.Error()},
 }
 
 // classify finds the row of err. What no row knows is our fault, or the cluster's, and its text stays in the log.
@@ -102,7 +115,9 @@ func errorWriter(log *slog.Logger) func(http.ResponseWriter, *http.Request, erro
 
 func (r row) write(w http.ResponseWriter, body string, form form) {
 	h := w.Header()
-	h.Set(internalHeader, "dc-provider")
+	if h.Get(internalHeader) == "" {
+		h.Set(internalHeader, "dc-provider")
+	}
 	if r.retry > 0 {
 		h.Set("Retry-After", fmt.Sprint(r.retry))
 	}

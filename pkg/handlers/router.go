@@ -31,12 +31,6 @@ var rawPrefixes = []string{"/function/", "/heap/"}
 func (a *API) router(routes []route) http.Handler {
 	clean, unclean := mux.NewRouter(), mux.NewRouter().SkipClean(true)
 	unclean.PathPrefix("/function/").Handler(a.guardStream(a.Invoke))
-	for _, router := range []*mux.Router{clean, unclean} {
-		router.NotFoundHandler = http.NotFoundHandler()
-		router.MethodNotAllowedHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(http.StatusMethodNotAllowed)
-		})
-	}
 	for _, rt := range routes {
 		var handler http.Handler = a.guard(rt)
 		if rt.auth {
@@ -119,4 +113,3 @@ func (w *trackedWriter) Write(p []byte) (int, error) {
 }
 
 func (w *trackedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
