@@ -1,0 +1,56 @@
+// Package proxy is the data plane: it takes a call from a listener to an endpoint of the function that it names.
+//
+// # Words
+//
+// A route is what a path names: a function and the rest of the path, which is the function's own. The activity of a
+// function is what the proxy knows of it: calls in flight, calls waiting, when it was last called, and which endpoints
+// are retired. A call is placed when it is counted at an endpoint, waits when there is none, and reached an endpoint as
+// soon as one byte of it was written to a connection. A wake is asked of another package; the proxy only says who waits.
+//
+// # How one call travels
+//
+//	ServeHTTP ─► route ─► Lookup ─► contract? ─► Config.Contract ─┐
+//	               │         │ no                                 │
+//	              404       404, or forwarder ─► call.roundTrip ◄─┴─ RoundTrip
+//	                                                  │
+//	          ┌──── no endpoint ◄──── place ◄─────────┤◄────────────┐
+//	          ▼                         │ counted     │             │ not reached: another endpoint,
+//	 wait: Wake once, then              ▼             │             │ or wait
+//	 endpoints change ───► place    attempt ──────────┴─────────────┘
+//	 deadline ───────────► 503          │
+//	 caller leaves ──────► 499          ├─► answer, streamed to the caller
+//	                                    ├─► reached and broke off: 502
+//	                                    └─► no answer in time: 504
+//
+// Endpoints come from the events that SetEndpoints is given, and from Config.Endpoints, which asks memory only, when the
+// cache has nothing of a function. The cache is an LRU and may lose anything at any time; what must not be lost, the
+// counts and the waiters, is in the activity, which lives until Forget. An empty list is held for a second and then read
+// again. A name that no function has leaves nothing behind: it is answered from Config.Lookup's memory, so that a flood of
+// such names pushes nothing out, and a function answers the moment it is deployed.
+//
+// # Guarantees
+//
+//   - A call that reached no endpoint is tried on another, or waits, until Config.WakeTimeout has passed since it came. One
+//     that may have reached an endpoint is never sent a second time, not even for the methods where HTTP would allow it.
+//   - Each waiter has its own deadline and leaves when its caller does. Waiters are woken by changes, not by looking again
+//     and again; only an endpoint that refuses connections while it is listed is tried again, after a pause that grows.
+//     A caller's leaving is noticed as soon as its body was read, so a body of up to 64 KiB is read while its call waits.
+//   - Config.Timeout runs from when the call is placed: to the answer's headers, and through its body if the length of
+//     that is known. A stream (an answer of unknown length, an upgraded connection) ends with its caller or its function.
+//   - Quiesce and placing a call are each one step: either Quiesce sees the call and says no, or the call sees that the
+//     endpoints are retired and waits. So no call is given to an endpoint that is about to go.
+//   - Bodies stream both ways and are flushed when their length is unknown; lengths, trailers, 1xx answers and escapes in
+//     the path are kept. Nothing is added to the body: no redirect followed, no encoding asked for.
+//
+// All methods may be called from any goroutine. The hooks of Config are called without a lock held.
+//
+// # What it leaves to others
+//
+// Which endpoints there are (pkg/kube), when a function is woken or goes to zero (pkg/scaler), what a contract's answer
+// does (pkg/invoke), and which status an error has (pkg/handlers). Concurrency limits are the function's own.
+//
+// # Sources
+//
+// RFC 9110 (hop-by-hop headers, 1xx, upgrade); M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing",
+// 2001, for picking the lighter of two.
+package proxy

@@ -1,0 +1,110 @@
+package proxy
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"sync"
+)
+
+// copyBufferBytes is how much of a body is copied at once, as httputil does.
+const copyBufferBytes = 32 << 10
+
+// forwarder streams requests to endpoints and answers back. It is the one place that knows how bytes travel; who gets them
+// is the call's to decide.
+type forwarder struct {
+	proxy     httputil.ReverseProxy
+	transport *http.Transport
+}
+
+// newForwarder returns a forwarder that hands errors to fail before it has written anything.
+func newForwarder(log *slog.Logger, fail func(http.ResponseWriter, *http.Request, error)) *forwarder {
+	return &forwarder{
+		transport: newTransport(),
+		proxy: httputil.ReverseProxy{
+			Rewrite:        keepAsGiven,
+			Transport:      callTransport{},
+			ModifyResponse: fitAnswer,
+			ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+				fail(w, exchangeOf(r).in, err)
+			},
+			ErrorLog:   slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+			BufferPool: &bufferPool{},
+		},
+	}
+}
+
+// exchange is one use of the forwarder, found by the context of every request on the way.
+type exchange struct {
+	call *call
+	w    http.ResponseWriter
+	in   *http.Request
+}
+
+type exchangeKey struct{}
+
+func exchangeOf(r *http.Request) *exchange {
+	return r.Context().Value(exchangeKey{}).(*exchange)
+}
+
+// serve hands out, which is in as the function is to see it, to the endpoint that c finds, and answers w.
+func (fw *forwarder) serve(w http.ResponseWriter, in, out *http.Request, c *call) {
+	if in.ContentLength != 0 && in.Header.Get("Expect") == "" {
+		// Otherwise the server swallows what is left of a body as soon as the function begins to answer. Where the caller
+		// waits to be asked for the body the server does not, and closes the connection instead. An error means that this
+		// is not HTTP/1, which needs no leave.
+		_ = http.NewResponseController(w).EnableFullDuplex()
+	}
+	ctx := context.WithValue(out.Context(), exchangeKey{}, &exchange{call: c, w: w, in: in})
+	fw.proxy.ServeHTTP(w, out.WithContext(ctx))
+}
+
+// callTransport lets the call of an exchange make its way.
+type callTransport struct{}
+
+func (callTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	x := exchangeOf(r)
+	body := newSentBody(r)
+	if r.Header.Get("Expect") == "" {
+		// A caller that waits to be asked for the body is asked by the function.
+		body.readDeadline = http.NewResponseController(x.w).SetReadDeadline
+	}
+	return x.call.roundTrip(r, body)
+}
+
+// keepAsGiven undoes what ReverseProxy does to a request beyond removing hop-by-hop headers: the headers are right
+// already, and a query that Go cannot parse is the function's to judge.
+func keepAsGiven(pr *httputil.ProxyRequest) {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if values, ok := pr.In.Header[name]; ok {
+			pr.Out.Header[name] = values
+		}
+	}
+	pr.Out.URL.RawQuery = pr.In.URL.RawQuery
+	pr.Out.Trailer = pr.In.Trailer
+}
+
+// fitAnswer makes room for a function's headers: ReverseProxy adds them to ours, and they are to take their place.
+func fitAnswer(answer *http.Response) error {
+	x := exchangeOf(answer.Request)
+	setContentType(answer, x.in.Header)
+	for name := range answer.Header {
+		x.w.Header().Del(name)
+	}
+	return nil
+}
+
+// bufferPool keeps buffers of copyBufferBytes.
+type bufferPool struct{ pool sync.Pool }
+
+func (b *bufferPool) Get() []byte {
+	if buf, ok := b.pool.Get().(*[copyBufferBytes]byte); ok {
+		return buf[:]
+	}
+	return make([]byte, copyBufferBytes)
+}
+
+func (b *bufferPool) Put(buf []byte) {
+	b.pool.Put((*[copyBufferBytes]byte)(buf))
+}

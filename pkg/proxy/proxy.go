@@ -1,0 +1,188 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+)
+
+const (
+	defaultTimeout     = time.Minute
+	defaultWakeTimeout = time.Minute
+	defaultCacheSize   = 16384
+)
+
+// retryAfterSeconds is the Retry-After of a 503: a wake takes about that long.
+const retryAfterSeconds = "1"
+
+// methods are those that OpenFaaS lets through to functions.
+var methods = []string{
+	http.MethodPost, http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodHead, http.MethodOptions,
+}
+
+// Config joins a Proxy to the rest. Lookup, Endpoints and Error are needed.
+type Config struct {
+	// Lookup finds a function. It is asked for every call and must answer from memory.
+	Lookup func(function.Ref) (*function.Function, bool)
+	// Endpoints lists the endpoints of a function, from memory. It is asked when the cache has none. The list is kept.
+	Endpoints func(function.Ref) []function.Endpoint
+	// Wake sees to it that a function gets an endpoint and returns once that is under way, or was already. It is called by
+	// each call that has to wait. An error ends the wait. nil wakes nothing: calls wait for endpoints that come by themselves.
+	Wake func(context.Context, *function.Function) error
+	// Reason says in one line why a function has no endpoint, or nothing. nil never knows.
+	Reason func(function.Ref) string
+	// Contract serves the call of a contract. The request is as the function is to see it, and has a path of the function's
+	// own; it may be given to RoundTrip. nil serves contracts as any function.
+	Contract func(http.ResponseWriter, *http.Request, *function.Function)
+	// Error answers a caller for an error. Nothing was written by then.
+	Error func(http.ResponseWriter, *http.Request, error)
+	// Managed tells whether a namespace holds functions. nil manages DefaultNamespace only.
+	Managed func(namespace string) bool
+	// DefaultNamespace is that of a name without one. Empty means openfaas-fn.
+	DefaultNamespace string
+	// Timeout is how long an endpoint may take for its answer, or for its headers if the answer is a stream. 0 means a
+	// minute; negative sets no limit.
+	Timeout time.Duration
+	// WakeTimeout is how long a call may wait for an endpoint. 0 means a minute; negative lets none wait.
+	WakeTimeout time.Duration
+	// CacheSize is how many functions' endpoints are cached. 0 means 16384; negative is refused.
+	CacheSize int
+	// Version ends the X-Served-By header, dc-provider/VERSION. Empty means dev.
+	Version string
+	// Log gets what nobody else is told, at level Debug. nil means none.
+	Log *slog.Logger
+}
+
+// Proxy takes calls to endpoints. It is an http.Handler for /function/.
+type Proxy struct {
+	cfg        Config
+	cache      *lru.Cache[function.Ref, endpointSet]
+	activities activities
+	forwarder  *forwarder
+}
+
+// New returns a Proxy. It starts nothing.
+func New(cfg Config) (*Proxy, error) {
+	if cfg.Lookup == nil || cfg.Endpoints == nil || cfg.Error == nil {
+		return nil, errors.New("proxy: Lookup, Endpoints and Error are needed")
+	}
+	if cfg.CacheSize == 0 {
+		cfg.CacheSize = defaultCacheSize
+	}
+	cache, err := lru.New[function.Ref, endpointSet](cfg.CacheSize)
+	if err != nil {
+		return nil, fmt.Errorf("proxy: cache of %d functions: %w", cfg.CacheSize, err)
+	}
+	p := &Proxy{cfg: cfg.withDefaults(), cache: cache, activities: activities{of: make(map[function.Ref]*activity)}}
+	p.forwarder = newForwarder(p.cfg.Log, p.fail)
+	return p, nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.DefaultNamespace == "" {
+		c.DefaultNamespace = stockNamespace
+	}
+	if c.Timeout == 0 {
+		c.Timeout = defaultTimeout
+	}
+	if c.WakeTimeout == 0 {
+		c.WakeTimeout = defaultWakeTimeout
+	}
+	if c.Version == "" {
+		c.Version = "dev"
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Wake == nil {
+		c.Wake = func(context.Context, *function.Function) error { return nil }
+	}
+	if c.Reason == nil {
+		c.Reason = func(function.Ref) string { return "" }
+	}
+	if c.Managed == nil {
+		c.Managed = func(namespace string) bool { return namespace == c.DefaultNamespace }
+	}
+	return c
+}
+
+// ServeHTTP answers /function/NAME[.NAMESPACE][/rest].
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !slices.Contains(methods, r.Method) {
+		w.Header().Set(internalHeader, "proxy")
+		w.WriteHeader(http.StatusMethodNotAllowed) // without a body, as OpenFaaS
+		return
+	}
+	id := identify(r)
+	id.tell(w.Header(), p.cfg.Version)
+	if err := p.serve(w, r, id); err != nil {
+		p.fail(w, r, err)
+	}
+}
+
+// serve returns an error before anything was written, or answers.
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, id identity) error {
+	rt, err := parseRoute(r.URL.EscapedPath())
+	if err != nil {
+		return err
+	}
+	ref := rt.ref(p.cfg.DefaultNamespace, p.cfg.Managed)
+	f, ok := p.cfg.Lookup(ref)
+	if !ok {
+		return notFound(ref)
+	}
+	out, err := outgoing(r, rt, id)
+	if err != nil {
+		return err
+	}
+	if f.Policy.Heap && p.cfg.Contract != nil {
+		p.cfg.Contract(w, out, f)
+		return nil
+	}
+	c := p.newCall(f)
+	defer c.end()
+	p.forwarder.serve(w, r, out, c)
+	return nil
+}
+
+// RoundTrip makes one call of f: it waits, wakes and retries as ServeHTTP does, and has the same deadlines. Of r's URL
+// only path and query count; headers go as they are, without those of one connection. It closes r.Body. The caller
+// closes the body of the answer. An error is one of this package or function.ErrNotFound.
+func (p *Proxy) RoundTrip(ctx context.Context, f *function.Function, r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		defer r.Body.Close()
+	}
+	c := p.newCall(f)
+	r = r.Clone(ctx)
+	stripHopByHop(r.Header)
+	answer, err := c.roundTrip(r, newSentBody(r))
+	if err != nil {
+		c.end()
+		return nil, err
+	}
+	stripHopByHop(answer.Header)
+	answer.Body = &endingBody{ReadCloser: answer.Body, call: c}
+	return answer, nil
+}
+
+// Close closes idle connections to endpoints. It is called when the listeners have drained.
+func (p *Proxy) Close() {
+	p.forwarder.transport.CloseIdleConnections()
+}
+
+// fail answers for an error; err is logged by the hook.
+func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
+	w.Header().Set(internalHeader, "proxy")
+	if errors.Is(err, ErrNoEndpoint) {
+		w.Header().Set("Retry-After", retryAfterSeconds)
+	}
+	p.cfg.Error(w, r, err)
+}
