@@ -1,0 +1,57 @@
+package scaler
+
+import (
+	"time"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+)
+
+// idleClock remembers what a round must know of the rounds before it: since when a function has been up, and until when
+// one that could not be changed is left alone. It belongs to one goroutine.
+type idleClock struct {
+	started time.Time
+	round   uint64
+	of      map[function.Ref]*upTime
+}
+
+type upTime struct {
+	id string
+	// since is when the function was first seen up; zero while it is at zero.
+	since time.Time
+	// leaveUntil is when a failed change may be tried again.
+	leaveUntil time.Time
+	// round is the last in which the function was there.
+	round uint64
+}
+
+func newIdleClock(now time.Time) *idleClock {
+	return &idleClock{started: now, of: make(map[function.Ref]*upTime)}
+}
+
+// observe notes the state of a function that can go to zero, and returns what is known of it.
+func (c *idleClock) observe(f *function.Function, now time.Time) *upTime {
+	up := c.of[f.Ref]
+	if up == nil || up.id != f.ID {
+		// Its first sight: up since its deploy, or since before we began, which is the same to us as our beginning.
+		up = &upTime{id: f.ID, since: later(c.started, f.Created)}
+		c.of[f.Ref] = up
+	}
+	up.round = c.round
+	switch {
+	case f.Replicas == 0:
+		up.since = time.Time{}
+	case up.since.IsZero():
+		up.since = now
+	}
+	return up
+}
+
+// sweep forgets functions that the last round did not see, and begins another.
+func (c *idleClock) sweep() {
+	for ref, up := range c.of {
+		if up.round != c.round {
+			delete(c.of, ref)
+		}
+	}
+	c.round++
+}

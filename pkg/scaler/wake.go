@@ -1,0 +1,142 @@
+package scaler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+)
+
+// wakeTimeout bounds a wake whose callers have more patience than that.
+const wakeTimeout = 30 * time.Second
+
+// ErrStopped: the scaler has stopped and wakes nothing any more.
+var ErrStopped = errors.New("scaler has stopped")
+
+// wakes holds the wakes that are under way.
+type wakes struct {
+	mu      sync.Mutex
+	of      map[function.Ref]*sharedWake
+	stopped bool
+	// running counts the goroutines of wakes.
+	running sync.WaitGroup
+}
+
+// sharedWake is one wake and those who wait for it.
+type sharedWake struct {
+	waiters int
+	// cancel ends it when nobody waits.
+	cancel context.CancelFunc
+	// done is closed when err is set.
+	done chan struct{}
+	err  error
+}
+
+// Wake returns when f has been given its initial replicas, or had some already; an endpoint may come later. Callers share
+// one wake for each function and leave it when their ctx ends. An error wraps that of SetReplicas, ctx or
+// function.ErrNotFound.
+func (s *Scaler) Wake(ctx context.Context, f *function.Function) error {
+	if s.awake(f.Ref) {
+		return nil
+	}
+	w, err := s.joinWake(ctx, f.Ref)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-w.done:
+		return w.err
+	case <-ctx.Done():
+		s.leaveWake(f.Ref, w)
+		return ctx.Err()
+	}
+}
+
+// awake reports whether a function has replicas and is not about to lose them. The order matters: the caller is counted
+// as waiting, so that whoever takes the turn after the first question gets no leave to go to zero, and what those before
+// did is seen by the second.
+func (s *Scaler) awake(ref function.Ref) bool {
+	if s.turns.taken(ref) {
+		return false
+	}
+	f, ok := s.cfg.Lookup(ref)
+	return ok && f.Replicas > 0
+}
+
+func (s *Scaler) joinWake(ctx context.Context, ref function.Ref) (*sharedWake, error) {
+	s.wakes.mu.Lock()
+	defer s.wakes.mu.Unlock()
+	if s.wakes.stopped {
+		return nil, fmt.Errorf("wake %q: %w", ref, ErrStopped)
+	}
+	w := s.wakes.of[ref]
+	if w == nil {
+		shared, cancel := context.WithTimeout(context.WithoutCancel(ctx), wakeTimeout)
+		w = &sharedWake{cancel: cancel, done: make(chan struct{})}
+		s.wakes.of[ref] = w
+		s.wakes.running.Go(func() { s.runWake(shared, ref, w) })
+	}
+	w.waiters++
+	return w, nil
+}
+
+// leaveWake ends a wake that nobody waits for any more. The next caller begins another.
+func (s *Scaler) leaveWake(ref function.Ref, w *sharedWake) {
+	s.wakes.mu.Lock()
+	defer s.wakes.mu.Unlock()
+	if w.waiters--; w.waiters > 0 {
+		return
+	}
+	w.cancel()
+	if s.wakes.of[ref] == w {
+		delete(s.wakes.of, ref)
+	}
+}
+
+func (s *Scaler) runWake(ctx context.Context, ref function.Ref, w *sharedWake) {
+	defer w.cancel()
+	err := s.wakeUp(ctx, ref)
+	s.wakes.mu.Lock()
+	defer s.wakes.mu.Unlock()
+	if s.wakes.of[ref] == w {
+		delete(s.wakes.of, ref)
+	}
+	w.err = err
+	close(w.done)
+}
+
+// wakeUp gives a function at zero its initial replicas.
+func (s *Scaler) wakeUp(ctx context.Context, ref function.Ref) error {
+	done, err := s.turns.take(ctx, ref)
+	if err != nil {
+		return fmt.Errorf("wake %q: %w", ref, err)
+	}
+	defer done()
+	f, ok := s.cfg.Lookup(ref)
+	if !ok {
+		return function.NotFoundf("no function %q", ref)
+	}
+	if f.Replicas > 0 {
+		return nil
+	}
+	replicas := f.Policy.Scale.Initial()
+	if err := s.cfg.SetReplicas(ctx, ref, replicas); err != nil {
+		return fmt.Errorf("wake %q: %w", ref, err)
+	}
+	s.cfg.Log.InfoContext(ctx, "function woken", "function", ref.Name, "namespace", ref.Namespace, "replicas", replicas)
+	return nil
+}
+
+// stopWakes ends all wakes and waits for them.
+func (s *Scaler) stopWakes() {
+	s.wakes.mu.Lock()
+	s.wakes.stopped = true
+	for _, w := range s.wakes.of {
+		w.cancel()
+	}
+	s.wakes.mu.Unlock()
+	s.wakes.running.Wait()
+}
