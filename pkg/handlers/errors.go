@@ -39,6 +39,8 @@ type row struct {
 	retry int
 }
 
+var shuttingDown = row{is: heapstore.ErrClosed, status: http.StatusServiceUnavailable, text: "the provider is shutting down"}
+
 // table is the one place where errors become statuses. The first row that fits counts: an error of ours may have the end of
 // a context for its cause.
 var table = []row{
@@ -54,7 +56,7 @@ var table = []row{
 	{is: heapstore.ErrQuota, status: http.StatusRequestEntityTooLarge},
 	// The contract chose the key, and not the caller.
 	{is: heapstore.ErrBadKey, status: http.StatusBadGateway},
-	{is: heapstore.ErrClosed, status: http.StatusServiceUnavailable, text: "the provider is shutting down"},
+	shuttingDown,
 	{is: errQuery, status: http.StatusUnprocessableEntity},
 	{is: errRefused, status: http.StatusUnauthorized, text: errRefused.Error()},
 	{is: errNotReady, status: http.StatusServiceUnavailable, text: errNotReady.Error()},
@@ -104,6 +106,10 @@ func ErrorWriter(log *slog.Logger) func(http.ResponseWriter, *http.Request, erro
 func errorWriter(log *slog.Logger) func(http.ResponseWriter, *http.Request, error, forms) {
 	return func(w http.ResponseWriter, r *http.Request, err error, forms forms) {
 		row := classify(err)
+		if row.is == context.Canceled && r.Context().Err() == nil {
+			// Not the caller's context: ours ended.
+			row = shuttingDown
+		}
 		log.Log(r.Context(), level(row.status), "request refused", "method", r.Method, "path", r.URL.Path, "status", row.status, "err", err)
 		body := row.text
 		if body == "" {
@@ -155,7 +161,7 @@ const maxLine = 1000
 // oneLine makes a text fit for one line of plain text.
 func oneLine(s string) string {
 	if len(s) > maxLine {
-		s = s[:maxLine] + "..."
+		s = strings.ToValidUTF8(s[:maxLine], "") + "..."
 	}
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r == '\u2028' || r == '\u2029' {
