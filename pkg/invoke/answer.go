@@ -33,7 +33,6 @@ func readAnswer(response *http.Response, head bool, limit int64) (answer, error)
 	if err != nil {
 		return answer{}, err
 	}
-	stripHopByHop(response.Header)
 	return answer{
 		status:   response.StatusCode,
 		header:   response.Header,

@@ -16,7 +16,11 @@ import (
 const (
 	defaultMaxBodyBytes   = 8 << 20
 	defaultMaxAnswerBytes = 8 << 20
+	defaultAnswerTimeout  = time.Minute
 )
+
+// errSlowAnswer ends an answer that does not: a stream, which a contract cannot give.
+var errSlowAnswer = fmt.Errorf("the contract's answer did not end in time: %w", context.DeadlineExceeded)
 
 // Store makes writes permanent. The Invoker relies on Commit writing all or nothing, and on its being durable when it
 // returns nil. It refuses what exceeds its limits, and a heap that was dropped. quotaBytes is 0 for a contract that names
@@ -29,7 +33,8 @@ type Store interface {
 type Config struct {
 	Store Store
 	// Call makes one call of a contract and returns its answer, whose body the Invoker reads and closes. The request's
-	// body can be read again through GetBody. Call rewrites URL and headers as for any function.
+	// body can be read again through GetBody. Call takes the headers of one connection off both. If ctx ends, so does the
+	// reading of the answer.
 	Call func(ctx context.Context, f *function.Function, request *http.Request) (*http.Response, error)
 	// Error answers a caller whose invocation failed.
 	Error func(w http.ResponseWriter, r *http.Request, err error)
@@ -37,6 +42,9 @@ type Config struct {
 	// refused.
 	MaxBodyBytes   int64
 	MaxAnswerBytes int64
+	// AnswerTimeout is how long an answer may take to its end after its headers, which Call waits for. 0 means a minute;
+	// negative is refused.
+	AnswerTimeout time.Duration
 	// Log gets one line for each commit, at level Debug. nil means none.
 	Log *slog.Logger
 }
@@ -51,14 +59,17 @@ func New(cfg Config) (*Invoker, error) {
 	switch {
 	case cfg.Store == nil || cfg.Call == nil || cfg.Error == nil:
 		return nil, errors.New("invoke: Store, Call and Error are needed")
-	case cfg.MaxBodyBytes < 0 || cfg.MaxAnswerBytes < 0:
-		return nil, fmt.Errorf("invoke: limits of %d and %d bytes", cfg.MaxBodyBytes, cfg.MaxAnswerBytes)
+	case cfg.MaxBodyBytes < 0 || cfg.MaxAnswerBytes < 0 || cfg.AnswerTimeout < 0:
+		return nil, fmt.Errorf("invoke: limits of %d and %d bytes and %v", cfg.MaxBodyBytes, cfg.MaxAnswerBytes, cfg.AnswerTimeout)
 	}
 	if cfg.MaxBodyBytes == 0 {
 		cfg.MaxBodyBytes = defaultMaxBodyBytes
 	}
 	if cfg.MaxAnswerBytes == 0 {
 		cfg.MaxAnswerBytes = defaultMaxAnswerBytes
+	}
+	if cfg.AnswerTimeout == 0 {
+		cfg.AnswerTimeout = defaultAnswerTimeout
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -103,16 +114,26 @@ func (i *Invoker) request(w http.ResponseWriter, r *http.Request) (*http.Request
 		return nil, bodyError(r.Context(), err)
 	}
 	request := r.Clone(r.Context())
-	request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	request.Body = io.NopCloser(bytes.NewReader(body))
-	request.ContentLength = int64(len(body))
-	request.TransferEncoding, request.Trailer = nil, nil
-	stripHopByHop(request.Header)
+	setBody(request, body)
 	// The body is here already; nobody need be asked whether to send it.
 	request.Header.Del("Expect")
 	// The answer has to be read.
 	request.Header.Set("Accept-Encoding", "identity")
 	return request, nil
+}
+
+// setBody gives request a body that can be read again. Its trailers are dropped: what has a length has none.
+func setBody(request *http.Request, body []byte) {
+	request.ContentLength = int64(len(body))
+	request.TransferEncoding, request.Trailer = nil, nil
+	request.GetBody = func() (io.ReadCloser, error) {
+		if len(body) == 0 {
+			// Otherwise a length of 0 means to net/http that it is not known.
+			return http.NoBody, nil
+		}
+		return io.NopCloser(bytes.NewReader(body)), nil
+	}
+	request.Body, _ = request.GetBody() // never fails, see above
 }
 
 // bodyError tells whose fault it is that a request's body could not be read.
@@ -130,10 +151,14 @@ func bodyError(ctx context.Context, err error) error {
 
 // call makes the call and reads the answer to its end: half an answer must not be committed.
 func (i *Invoker) call(ctx context.Context, f *function.Function, request *http.Request) (answer, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	response, err := i.cfg.Call(ctx, f, request)
 	if err != nil {
 		return answer{}, err
 	}
+	timer := time.AfterFunc(i.cfg.AnswerTimeout, func() { cancel(errSlowAnswer) })
+	defer timer.Stop()
 	got, err := readAnswer(response, request.Method == http.MethodHead, i.cfg.MaxAnswerBytes)
 	// What Close could tell concerns a connection that is of no further use; the answer is whole or err says why not.
 	_ = response.Body.Close()
@@ -147,8 +172,8 @@ func (i *Invoker) call(ctx context.Context, f *function.Function, request *http.
 func answerError(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.Is(err, ErrAnswerTooLarge), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return context.Cause(ctx)
+	case errors.Is(err, ErrAnswerTooLarge), errors.Is(err, context.DeadlineExceeded):
 		return err
 	default:
 		return fmt.Errorf("%w: %w", ErrBrokenAnswer, err)
