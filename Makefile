@@ -1,4 +1,7 @@
 # dc-provider: build, run and test. `make help` lists the targets.
+#
+# With KUBECONFIG set, up, test-e2e, install, demo and down use that cluster and make none. `make load` then needs LOAD_CMD, a
+# command that takes an image archive as its last argument, such as `kind load image-archive`.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -6,62 +9,169 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# --- choices -----------------------------------------------------------------------------------------------------------
+# --- choices, to be given on the command line ---------------------------------------------------------------------------
 NODES        ?= 1
 CLUSTER      ?= dc
 GATEWAY_PORT ?= 8080
 API_PORT     ?= 6443
+FUZZTIME     ?= 5s
 
-# --- pinned versions ---------------------------------------------------------------------------------------------------
-# Kubernetes, etcd and CoreDNS are pinned by dev/kubernetes/go.mod.
+# --- pinned versions; etcd and CoreDNS are pinned by dev/kubernetes/go.mod -----------------------------------------------
+KUBERNETES_VERSION  := v1.36.3
 CONTAINERD_VERSION  := v2.2.1
 HELM_VERSION        := v3.19.0
-KUBERNETES_VERSION  := v1.36.3
+STATICCHECK_VERSION := v0.8.2
 
-DEV     := $(CURDIR)/.dev
-BIN     := $(DEV)/bin
-STAMP   := $(DEV)/stamp
+DEV   := $(CURDIR)/.dev
+BIN   := $(DEV)/bin
+STAMP := $(DEV)/stamp
 export PATH := $(BIN):$(PATH)
-export CGO_ENABLED ?= 0
+export CLUSTER LOAD_CMD
+
+# A kubeconfig from .dev/env is that of our own cluster, not one that the user brought.
+export EXTERNAL := $(filter-out $(DEV)/%,$(KUBECONFIG))
+
+DEVCLUSTER := $(BIN)/devcluster
+VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT     := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+MODULES     = $(shell find . -name go.mod -not -path './.dev/*' -printf '%h\n' | sort)
 
 .PHONY: help
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# --- tools, built once into .dev/bin ------------------------------------------------------------------------------------
-# A stamp carries the version, so a new pin rebuilds and nothing else does.
+# --- everything ---------------------------------------------------------------------------------------------------------
+
+.PHONY: up
+up: packages tools build images cluster load-images install demo ## everything, from a bare machine to invoked examples
+	@dev/hints.sh
+
+.PHONY: down
+down: ## take all of it away; caches stay
+	@dev/down.sh
+
+.PHONY: clean
+clean: down ## down, and the caches and binaries too
+	rm -rf $(DEV) bin
+
+# --- building -----------------------------------------------------------------------------------------------------------
+
+.PHONY: build
+build: ## compile static bin/dc-provider and bin/dc-watchdog
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)" -o bin/ ./cmd/...
+	@ls -l bin | awk 'NR > 1 {printf "  bin/%-12s %6.1f MB\n", $$NF, $$5 / 1e6}'
+
+.PHONY: images
+images: build ## build the images of the provider and the examples, without Docker
+	cd dev/images && CGO_ENABLED=0 go run . -C $(CURDIR)
+
+# --- the dev cluster ----------------------------------------------------------------------------------------------------
+
+.PHONY: packages
+packages: ## install the Debian packages that are missing
+	@dev/packages.sh
+
+.PHONY: cluster
+cluster: packages tools ## a real Kubernetes and nothing on it; NODES=2, CLUSTER=name
+ifeq ($(EXTERNAL),)
+	$(DEVCLUSTER) up --root $(DEV) --name $(CLUSTER) --nodes $(NODES) --gateway-port $(GATEWAY_PORT) --api-port $(API_PORT)
+else
+	@echo "using the cluster of KUBECONFIG=$(KUBECONFIG)"
+endif
+
+.PHONY: status
+status: ## what of the cluster runs
+	@$(DEVCLUSTER) status --root $(DEV) --name $(CLUSTER)
+
+.PHONY: load
+load: ## import an image archive (docker or OCI) into every node: TAR=file
+	@test -n "$(TAR)" || { echo "usage: make load TAR=image.tar" >&2; exit 2; }
+	@dev/load.sh $(TAR)
+
+.PHONY: load-images
+load-images:
+	@dev/load.sh $(DEV)/images/*.tar
+
+.PHONY: install
+install: ## install or upgrade the chart
+	@dev/install.sh
+
+.PHONY: demo
+demo: ## deploy the examples and invoke them
+	@dev/demo.sh
+
+.PHONY: exec
+exec: ## run a command inside the cluster's network: CMD='curl -s $$OPENFAAS_URL/healthz'
+	@dev/exec.sh '$(subst ','\'',$(CMD))'
+
+# --- tests --------------------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: packages lint test-unit test-fuzz test-dev test-e2e ## all tests, unit to end to end, on clusters of their own
+
+.PHONY: lint
+lint: $(STAMP)/staticcheck-$(STATICCHECK_VERSION) ## gofmt, go vet, staticcheck and helm lint
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+		test -z "$$unformatted" || { echo "not gofmt'd:" $$unformatted >&2; exit 1; }
+	@for m in $(MODULES); do echo "==> vet, staticcheck $$m"; (cd $$m && go vet ./... && staticcheck ./...); done
+
+.PHONY: test-unit
+test-unit: packages ## unit tests of every module, with the race detector
+	@for m in $(MODULES); do echo "==> test $$m"; (cd $$m && \
+		CGO_ENABLED=1 go test -race $$(go list ./... | grep -v -e '/test/e2e$$')); done
+
+.PHONY: test-fuzz
+test-fuzz: ## every fuzz target for FUZZTIME
+	@dev/fuzz.sh $(FUZZTIME)
+
+.PHONY: test-dev
+test-dev: cluster-binaries ## the dev cluster itself: two nodes, kill -9 of each process, no trace
+	cd dev/cluster && go test -count=1 -timeout 10m -tags cluster -v ./internal/cluster/ -root $(DEV)
+
+.PHONY: test-e2e
+test-e2e: packages tools images ## end to end, on a cluster that comes and goes with the test
+	@dev/e2e.sh
+
+# --- tools, compiled once into .dev/bin -----------------------------------------------------------------------------------
+# A stamp's name carries the version, so that a new pin compiles and nothing else does.
 
 KUBERNETES_STAMP := $(STAMP)/kubernetes-$(KUBERNETES_VERSION)
 CONTAINERD_STAMP := $(STAMP)/containerd-$(CONTAINERD_VERSION)
 HELM_STAMP       := $(STAMP)/helm-$(HELM_VERSION)
 
-.PHONY: tools
-tools: $(KUBERNETES_STAMP) $(CONTAINERD_STAMP) $(HELM_STAMP) $(BIN)/devcluster ## compile what the dev cluster runs (once)
+.PHONY: tools cluster-binaries
+tools: cluster-binaries $(HELM_STAMP) ## compile what the dev cluster consists of
+cluster-binaries: $(KUBERNETES_STAMP) $(CONTAINERD_STAMP) $(DEVCLUSTER)
 
 KUBE_LDFLAGS := -s -w $(foreach p,k8s.io/component-base/version k8s.io/client-go/pkg/version,\
 	-X $(p).gitVersion=$(KUBERNETES_VERSION) -X $(p).gitMajor=1 -X $(p).gitMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION))))
 
-$(KUBERNETES_STAMP): $(shell find dev/kubernetes -name '*.go' -o -name 'go.*')
-	@echo "==> compiling Kubernetes, etcd, CoreDNS, kubectl (minutes the first time)"
+$(KUBERNETES_STAMP): $(wildcard dev/kubernetes/*.go dev/kubernetes/*/*.go dev/kubernetes/go.*)
+	@echo "==> compiling etcd, Kubernetes, CoreDNS and kubectl: about five minutes, once"
 	@mkdir -p $(BIN) $(STAMP)
-	cd dev/kubernetes && go build -trimpath -ldflags "$(KUBE_LDFLAGS)" -o $(BIN)/ . ./kubectl ./coredns
+	cd dev/kubernetes && CGO_ENABLED=0 $(CURDIR)/dev/progress.sh \
+		go build -trimpath -ldflags "$(KUBE_LDFLAGS)" -o $(BIN)/ . ./kubectl ./coredns
 	@touch $@
 
-CONTAINERD_TAGS := no_btrfs,no_devmapper,no_zfs
 $(CONTAINERD_STAMP):
-	@echo "==> compiling containerd"
+	@echo "==> compiling containerd: about a minute, once"
 	@mkdir -p $(BIN) $(STAMP)
-	GOBIN=$(BIN) go install -trimpath -ldflags "-s -w" -tags $(CONTAINERD_TAGS) \
+	CGO_ENABLED=0 GOBIN=$(BIN) dev/progress.sh go install -trimpath -ldflags "-s -w" -tags no_btrfs,no_devmapper,no_zfs \
 		$(foreach c,containerd containerd-shim-runc-v2 ctr,github.com/containerd/containerd/v2/cmd/$(c)@$(CONTAINERD_VERSION))
 	@touch $@
 
 $(HELM_STAMP):
-	@echo "==> compiling helm"
+	@echo "==> compiling helm: about a minute, once"
 	@mkdir -p $(BIN) $(STAMP)
-	GOBIN=$(BIN) go install -trimpath -ldflags "-s -w" helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
+	CGO_ENABLED=0 GOBIN=$(BIN) dev/progress.sh go install -trimpath -ldflags "-s -w" helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
 	@touch $@
 
-$(BIN)/devcluster: $(shell find dev/cluster -name '*.go' -o -name 'go.*')
+$(STAMP)/staticcheck-$(STATICCHECK_VERSION):
+	@mkdir -p $(BIN) $(STAMP)
+	CGO_ENABLED=0 GOBIN=$(BIN) go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+	@touch $@
+
+$(DEVCLUSTER): $(shell find dev/cluster -name '*.go' -not -name '*_test.go') dev/cluster/go.mod
 	@mkdir -p $(BIN)
-	cd dev/cluster && go build -trimpath -o $(BIN)/ . ./pause
-	@mv $(BIN)/cluster $@
+	cd dev/cluster && CGO_ENABLED=0 go build -trimpath -o $@ . && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(BIN)/pause ./pause

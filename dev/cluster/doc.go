@@ -6,9 +6,9 @@
 //	devcluster status                                                  what runs
 //	devcluster load    ARCHIVE...                                      import image archives into every node
 //	devcluster exec    -- COMMAND...                                   run a command inside node 0's network
-//	devcluster get     netns|kubeconfig|kubeconfig-inside|dir          one fact, for scripts
+//	devcluster get     netns|kubeconfig|kubeconfig-inside|registry|gateway-url         one fact, for scripts
 //
-// Every command takes --root, the folder of binaries and state (.dev), and --name (dc). guard, supervise and node are
+// Every command takes --root, the folder of binaries and state (.dev), and --name (dc). guard, supervise, node and registry are
 // processes of a running cluster, started by the program itself.
 //
 // Read layout for what a cluster is made of, cluster for its life, node for why it leaves no trace, config for the settings.

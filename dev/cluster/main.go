@@ -16,6 +16,7 @@ import (
 	"github.com/dragonchain/dc-provider/dev/cluster/internal/cluster"
 	"github.com/dragonchain/dc-provider/dev/cluster/internal/layout"
 	"github.com/dragonchain/dc-provider/dev/cluster/internal/node"
+	"github.com/dragonchain/dc-provider/dev/cluster/internal/registry"
 )
 
 func main() {
@@ -104,9 +105,11 @@ func withCluster(ctx context.Context, command string, c layout.Cluster, f flags,
 	case "get":
 		return get(c, args)
 	case "guard":
-		return cluster.Guard(ctx, c, f.root)
+		return cluster.Guard(ctx, c)
 	case "supervise":
-		return cluster.Supervise(ctx, c, f.root, processLog())
+		return cluster.Supervise(ctx, c, processLog())
+	case "registry":
+		return registry.Serve(ctx, c)
 	case "node":
 		if f.index < 0 || f.index >= c.Nodes {
 			return fmt.Errorf("node %d of %d", f.index, c.Nodes)
@@ -122,7 +125,7 @@ func up(ctx context.Context, f flags) error {
 		return err
 	}
 	c.Nodes, c.GatewayPort, c.APIPort = f.nodes, f.gatewayPort, f.apiPort
-	if err := cluster.Up(ctx, c, f.root, personLog()); err != nil {
+	if err := cluster.Up(ctx, c, personLog()); err != nil {
 		return err
 	}
 	made, err := layout.Load(f.root, f.name)
@@ -138,6 +141,7 @@ func get(c layout.Cluster, args []string) error {
 		"kubeconfig":        c.Path("kubeconfig"),
 		"kubeconfig-inside": c.Path("kubeconfig.inside"),
 		"dir":               c.Dir,
+		"registry":          "http://" + c.Registry(),
 		"gateway-url":       fmt.Sprintf("http://127.0.0.1:%d", c.GatewayPort),
 	}
 	for _, arg := range args {

@@ -18,13 +18,12 @@ const startLimit = 5 * time.Second
 // nodes are the cluster's nodes as the supervisor sees them: alive while their locks are held.
 type nodes struct {
 	cluster layout.Cluster
-	root    string
 	log     *slog.Logger
 	started []time.Time // by index: when last started by this process
 }
 
-func newNodes(c layout.Cluster, root string, log *slog.Logger) *nodes {
-	return &nodes{cluster: c, root: root, log: log, started: make([]time.Time, c.Nodes)}
+func newNodes(c layout.Cluster, log *slog.Logger) *nodes {
+	return &nodes{cluster: c, log: log, started: make([]time.Time, c.Nodes)}
 }
 
 // ensure starts every node that is not alive.
@@ -50,7 +49,7 @@ func (s *nodes) start(n layout.Node) error {
 		return err
 	}
 	s.started[n.Index] = time.Now()
-	cmd, err := node.Start(n, self, "node", "--root="+s.root, "--name="+n.Cluster.Name, fmt.Sprintf("--index=%d", n.Index))
+	cmd, err := node.Start(n, self, "node", "--root="+n.Root(), "--name="+n.Cluster.Name, fmt.Sprintf("--index=%d", n.Index))
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func (r role) lock(c layout.Cluster) string { return c.Path(string(r) + ".lock")
 const watchEvery = 250 * time.Millisecond
 
 // ensureRole starts the role's process unless it runs. A second one started at the same moment ends by itself.
-func ensureRole(c layout.Cluster, root string, r role) error {
+func ensureRole(c layout.Cluster, r role) error {
 	_, held, err := proc.Holder(r.lock(c))
 	if err != nil || held {
 		return err
@@ -42,7 +42,7 @@ func ensureRole(c layout.Cluster, root string, r role) error {
 		return err
 	}
 	defer out.Close()
-	cmd := exec.Command(self, string(r), "--root="+root, "--name="+c.Name)
+	cmd := exec.Command(self, string(r), "--root="+c.Root(), "--name="+c.Name)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -53,7 +53,7 @@ func ensureRole(c layout.Cluster, root string, r role) error {
 }
 
 // Guard keeps the supervisor running until the cluster is not wanted any more.
-func Guard(ctx context.Context, c layout.Cluster, root string) error {
+func Guard(ctx context.Context, c layout.Cluster) error {
 	lock, err := proc.TryLock(guardRole.lock(c), os.Getpid())
 	if errors.Is(err, proc.ErrHeld) {
 		return nil
@@ -62,7 +62,7 @@ func Guard(ctx context.Context, c layout.Cluster, root string) error {
 		return err
 	}
 	defer lock.Release()
-	return everyWatch(ctx, c, func() error { return ensureRole(c, root, superviseRole) })
+	return everyWatch(ctx, c, func() error { return ensureRole(c, superviseRole) })
 }
 
 // everyWatch calls step at once and then every watchEvery until the cluster is not wanted, step fails or ctx ends.
@@ -84,7 +84,7 @@ func everyWatch(ctx context.Context, c layout.Cluster, step func() error) error 
 
 // Supervise keeps the nodes, the forwarder and the guard running until the cluster is not wanted any more. Then, unless
 // someone else already has, it kills the nodes.
-func Supervise(ctx context.Context, c layout.Cluster, root string, log *slog.Logger) error {
+func Supervise(ctx context.Context, c layout.Cluster, log *slog.Logger) error {
 	lock, err := proc.TryLock(superviseRole.lock(c), os.Getpid())
 	if errors.Is(err, proc.ErrHeld) {
 		return nil
@@ -99,12 +99,12 @@ func Supervise(ctx context.Context, c layout.Cluster, root string, log *slog.Log
 	if err != nil {
 		return err
 	}
-	nodes := newNodes(c, root, log)
+	nodes := newNodes(c, log)
 	err = everyWatch(ctx, c, func() error {
 		if err := forwarders.failed(); err != nil {
 			return err // the guard starts another supervisor
 		}
-		if err := ensureRole(c, root, guardRole); err != nil {
+		if err := ensureRole(c, guardRole); err != nil {
 			return err
 		}
 		return nodes.ensure()

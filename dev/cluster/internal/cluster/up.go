@@ -25,7 +25,7 @@ const upTimeout = 3 * time.Minute
 
 // Up makes the cluster run and returns once it is ready for use. Zero ports in c mean the ones chosen before, or any free
 // ones. Log tells a person what goes on.
-func Up(ctx context.Context, c layout.Cluster, root string, log *slog.Logger) error {
+func Up(ctx context.Context, c layout.Cluster, log *slog.Logger) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func Up(ctx context.Context, c layout.Cluster, root string, log *slog.Logger) er
 	ctx, cancel := context.WithTimeout(ctx, upTimeout)
 	defer cancel()
 
-	c, err = settle(c, root)
+	c, err = settle(c)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func Up(ctx context.Context, c layout.Cluster, root string, log *slog.Logger) er
 	if err := c.SetWanted(true); err != nil {
 		return err
 	}
-	if err := ensureRole(c, root, guardRole); err != nil {
+	if err := ensureRole(c, guardRole); err != nil {
 		return err
 	}
 	client, err := api.New(c)
@@ -88,8 +88,8 @@ func lockUpDown(ctx context.Context, c layout.Cluster, log *slog.Logger) (unlock
 }
 
 // settle joins the choices asked for with those of the cluster that exists.
-func settle(asked layout.Cluster, root string) (layout.Cluster, error) {
-	had, err := layout.Load(root, asked.Name)
+func settle(asked layout.Cluster) (layout.Cluster, error) {
+	had, err := layout.Load(asked.Root(), asked.Name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return asked, err
 	}

@@ -79,6 +79,7 @@ func nodeFiles(n layout.Node) ([]File, error) {
 		}
 		files = append(files, File{n.Etc(name), data, 0o644})
 	}
+	files = append(files, File{n.Etc("certs.d", "docker.io", "hosts.toml"), []byte(mirror(n.Cluster)), 0o644})
 	for _, other := range n.AllNodes() {
 		for port := firstRegistryPort; port < firstRegistryPort+registryPorts; port++ {
 			host := fmt.Sprintf("%s:%d", other.IP(), port)
@@ -86,6 +87,12 @@ func nodeFiles(n layout.Node) ([]File, error) {
 		}
 	}
 	return files, nil
+}
+
+// mirror sends pulls of images without a host to node 0, which has what was loaded into it: a digest is not a name that
+// loading gives, and the kubelet asks for it all the same.
+func mirror(c layout.Cluster) string {
+	return fmt.Sprintf("server = \"https://registry-1.docker.io\"\n\n[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n", "http://"+c.Registry())
 }
 
 func controlPlaneFiles(c layout.Cluster) ([]File, error) {

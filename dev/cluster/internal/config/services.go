@@ -16,7 +16,7 @@ const etcdURL = "http://127.0.0.1:2379"
 func Services(n layout.Node) []proc.Service {
 	services := []proc.Service{containerd(n), kubelet(n), kubeProxy(n)}
 	if n.Index == 0 {
-		services = append(services, etcd(n), apiServer(n), controllerManager(n), scheduler(n), coreDNS(n))
+		services = append(services, etcd(n), apiServer(n), controllerManager(n), scheduler(n), coreDNS(n), registry(n))
 	}
 	for i := range services {
 		services[i].Log = LogFile(n, services[i].Name)
@@ -153,5 +153,13 @@ func coreDNS(n layout.Node) proc.Service {
 		Name:    "coredns",
 		Args:    []string{n.Bin + "/coredns", "-conf", n.Path("etc", "Corefile")},
 		WaitFor: []string{waitAPI(n)},
+	}
+}
+
+func registry(n layout.Node) proc.Service {
+	return proc.Service{
+		Name:    "registry",
+		Args:    []string{n.Bin + "/devcluster", "registry", "--root=" + n.Root(), "--name=" + n.Cluster.Name},
+		WaitFor: []string{"unix:" + ContainerdSocket},
 	}
 }

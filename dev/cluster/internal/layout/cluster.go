@@ -21,6 +21,7 @@ const (
 	DNSServiceIP  = "10.96.0.10"
 	Domain        = "cluster.local"
 	APIServerPort = 6443
+	RegistryPort  = 5050
 	MaxNodes      = 16
 	// Volumes is how many persistent volumes a cluster offers.
 	Volumes = 16
@@ -108,6 +109,9 @@ func (c Cluster) SetWanted(wanted bool) error {
 	return err
 }
 
+// Root is the folder that holds the state folders and the binaries.
+func (c Cluster) Root() string { return filepath.Dir(c.Dir) }
+
 // ID names the cluster on the machine: see the package comment.
 func (c Cluster) ID() string {
 	sum := sha256.Sum256([]byte(c.Dir))
@@ -128,6 +132,11 @@ func (c Cluster) Cgroup() string { return "/dev-" + c.ID() }
 
 // LAN is the network namespace of the bridge that joins the nodes.
 func (c Cluster) LAN() string { return c.ID() + "-lan" }
+
+// Registry is where node 0 offers the images that were loaded into it, as seen from inside.
+func (c Cluster) Registry() string {
+	return fmt.Sprintf("%s:%d", c.Node(0).IP(), RegistryPort)
+}
 
 // AllNodes lists the nodes in order.
 func (c Cluster) AllNodes() []Node {

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# The end-to-end tests, on a cluster of their own that goes with them, however they end. With KUBECONFIG set, on that.
+CLUSTER=${E2E_CLUSTER:-dc-test}
+export CLUSTER
+source "$(dirname "$0")/lib.sh"
+
+if [ -z "$EXTERNAL" ]; then
+	trap 'status=$?; [ $status = 0 ] || dev/diagnose.sh || true; dev/down.sh; exit $status' EXIT
+	trap 'exit 130' INT TERM
+	dev/down.sh # whatever an earlier run left behind
+	devcluster up --nodes "${NODES:-1}"
+fi
+dev/load.sh "$dev"/images/*.tar
+dev/install.sh
+
+step "end-to-end tests"
+# Compiled here: inside there is no way out to fetch a module.
+go test -C test/e2e -c -o "$dev/e2e.test" .
+run="cd test/e2e && '$dev/e2e.test' -test.v -test.timeout=20m ${E2E_FLAGS:-}"
+if [ -z "$EXTERNAL" ]; then
+	dev/exec.sh "$run"
+else
+	eval "$(dev/env.sh)"
+	bash -c "$run"
+fi

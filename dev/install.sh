@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Installs or upgrades the chart, waits until the provider serves, and writes .dev/env.
+source "$(dirname "$0")/lib.sh"
+
+step "installing the chart"
+kubectl apply -f - >/dev/null <<YAML
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: openfaas
+  labels:
+    pod-security.kubernetes.io/enforce: restricted
+YAML
+
+values=(--set image.tag=dev)
+[ -n "$EXTERNAL" ] || values+=(--set-string "registries.mirrors.docker\.io=$(devcluster get registry)")
+
+# Helm leaves CRDs alone that exist already.
+[ ! -d chart/crds ] || kubectl apply --server-side --force-conflicts -f chart/crds >/dev/null
+helm upgrade --install dc-provider chart --namespace openfaas "${values[@]}" >/dev/null
+
+# The tag stays when the image behind it changes, so Kubernetes would see nothing to do.
+image=$(sha256sum <"$dev/images/dc-provider.json" | cut -c1-16)
+had=$(object deployment/dc-provider openfaas '{.metadata.annotations.dev/image}')
+if [ "$had" != "$image" ]; then
+	kubectl annotate -n openfaas deployment/dc-provider --overwrite "dev/image=$image" >/dev/null
+	[ -z "$had" ] || kubectl rollout restart -n openfaas deployment/dc-provider >/dev/null
+fi
+kubectl rollout status -n openfaas deployment/dc-provider --timeout=120s
+
+if [ -n "$EXTERNAL" ]; then
+	dev/port-forward.sh
+fi
+env_file=$dev/env
+[ "$CLUSTER" = dc ] || env_file=$state/env
+(umask 077 && dev/env.sh >"$env_file")
