@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -243,15 +245,15 @@ func (v *vars) upstream(cfg *Config) *url.URL {
 	text := v.text("http_upstream_url", v.set["upstream_url"])
 	if text == "" {
 		port := v.text("PORT", defaultUpstreamPort)
-		if port == strconv.Itoa(cfg.Port) {
-			v.fail(fmt.Errorf("PORT %s is the watchdog's own: set PORT or upstream_url to where the function listens", port))
-		}
 		cfg.Environ = withVariable(cfg.Environ, "PORT", port)
 		text = "http://127.0.0.1:" + port
 	}
 	u, err := parseUpstream(text)
-	if err != nil {
+	switch {
+	case err != nil:
 		v.fail(fmt.Errorf("upstream_url %q: %w", text, err))
+	case isLoopback(u.Hostname()) && u.Port() == strconv.Itoa(cfg.Port):
+		v.fail(fmt.Errorf("%s is the watchdog itself: set PORT or upstream_url to where the function listens", text))
 	}
 	return u
 }
@@ -274,6 +276,11 @@ func parseUpstream(text string) (*url.URL, error) {
 	return u, nil
 }
 
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}
+
 func (v *vars) push() PushConfig {
 	p := PushConfig{URL: v.set["DC_READY_URL"], Function: v.set["DC_FUNCTION"], Pod: v.set["DC_POD"]}
 	text := v.set["DC_READY_TOKEN"]
@@ -292,7 +299,8 @@ func (v *vars) push() PushConfig {
 }
 
 // childEnviron is what of the environment the function sees: never what is the provider's (DC_*, with a secret among it),
-// and the watchdog's own settings only in the dialects where functions always saw them.
+// and the watchdog's own settings only in the dialects where functions always saw them. Of a name that is there twice the last
+// counts, as it does for our own settings: programs would take the first.
 func childEnviron(environ []string, dialect Dialect) []string {
 	hidden := map[string]bool{}
 	if dialect == Native {
@@ -300,13 +308,15 @@ func childEnviron(environ []string, dialect Dialect) []string {
 			hidden[name] = true
 		}
 	}
-	kept := make([]string, 0, len(environ))
-	for _, entry := range environ {
+	kept := make([]string, 0, len(environ)+1)
+	for _, entry := range slices.Backward(environ) {
 		name, _, found := strings.Cut(entry, "=")
 		if found && !hidden[name] && !strings.HasPrefix(name, "DC_") {
 			kept = append(kept, entry)
+			hidden[name] = true
 		}
 	}
+	slices.Reverse(kept)
 	return kept
 }
 

@@ -42,19 +42,15 @@ func newForkMode(cfg *Config, procs *processes, log *slog.Logger, stdout, stderr
 
 // start finds the program. In our own dialect a function without one never gets ready, so that an update to it leaves the old
 // version serving; in the others every call of it answers 500, as it always did.
-func (m *forkMode) start() error {
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return err
-	}
-	m.null = null
+func (m *forkMode) start() (err error) {
 	if _, err := m.program(); err != nil {
 		if m.cfg.Dialect == Native {
 			return err
 		}
 		m.log.Warn("the function's program was not found, every call will fail", "err", err)
 	}
-	return nil
+	m.null, err = os.Open(os.DevNull)
+	return err
 }
 
 // serve waits for ctx's end, kills what still runs, and waits for it.

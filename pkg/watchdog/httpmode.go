@@ -78,29 +78,22 @@ func (m *httpMode) start() error {
 	if err != nil {
 		return err
 	}
-	stdin, in, err := inPipe()
-	if err != nil {
+	var childs [3]int
+	for i, pipe := range []func() (*os.File, int, error){inPipe, outPipe, outPipe} {
+		ours, fd, err := pipe()
+		if err != nil {
+			m.closePipes()
+			return err
+		}
+		defer closeFD(fd)
+		m.pipes, childs[i] = append(m.pipes, ours), fd
+	}
+	if m.proc, err = m.procs.start(prog, m.cfg.Environ, childs[0], childs[1], childs[2]); err != nil {
+		m.closePipes()
 		return err
 	}
-	defer closeFD(in)
-	m.pipes = append(m.pipes, stdin)
-	stdout, out, err := outPipe()
-	if err != nil {
-		return err
-	}
-	defer closeFD(out)
-	m.pipes = append(m.pipes, stdout)
-	stderr, errOut, err := outPipe()
-	if err != nil {
-		return err
-	}
-	defer closeFD(errOut)
-	m.pipes = append(m.pipes, stderr)
-	if m.proc, err = m.procs.start(prog, m.cfg.Environ, in, out, errOut); err != nil {
-		return err
-	}
-	m.readers.Go(func() { m.stdout.copy(stdout) })
-	m.readers.Go(func() { m.stderr.copy(stderr) })
+	m.readers.Go(func() { m.stdout.copy(m.pipes[1]) })
+	m.readers.Go(func() { m.stderr.copy(m.pipes[2]) })
 	return nil
 }
 

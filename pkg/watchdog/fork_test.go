@@ -1,0 +1,381 @@
+package watchdog
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestForkMode has a row for every rule of the contract that one request can show.
+func TestForkMode(t *testing.T) {
+	const classic, of = "DC_DIALECT=classic", "DC_DIALECT=of"
+	type row struct {
+		name                     string
+		environ                  []string
+		method, path, body       string
+		header                   []string
+		status                   int
+		want                     string            // the answer's body
+		wantMatch                string            // or what it matches
+		wantHeader               map[string]string // "" means absent
+		wantLog, stderr, stdout  string            // what is found there
+		notInStdout, notInStderr string
+	}
+	rows := []row{
+		{name: "stdin to stdout", environ: []string{"fprocess=cat"}, body: "hello", status: 200, want: "hello",
+			wantHeader: map[string]string{"Content-Length": "5"}},
+		{name: "no body is the end of stdin", environ: []string{"fprocess=cat"}, method: "GET", status: 200},
+		{name: "arguments split at every blank", environ: []string{"fprocess=printf [%s] a  b"}, status: 200, want: "[a][][b]"},
+		{name: "function_process before fprocess", environ: []string{"fprocess=false", "function_process=echo yes", "DC_DIALECT=native"},
+			status: 200, want: "yes\n"},
+		{name: "value with equals signs", environ: []string{"fprocess=echo a=b=c"}, status: 200, want: "a=b=c\n"},
+		{name: "mode fork", environ: []string{"mode=fork", "fprocess=cat"}, body: "x", status: 200, want: "x"},
+		{name: "stdin ignored", environ: []string{"fprocess=true"}, body: strings.Repeat("x", 1<<20), status: 200},
+		{name: "stdout closed before the end", environ: []string{sh("echo a; exec >&-; exit 0")}, status: 200, want: "a\n"},
+
+		{name: "exit status", environ: []string{sh("echo out; exit 3")}, status: 500, want: "exit status 3\nout\n",
+			wantHeader: map[string]string{"X-Duration-Seconds": "", "Content-Type": "text/plain; charset=utf-8"}},
+		{name: "killed by a signal", environ: []string{sh("kill -9 $$")}, status: 500, want: "signal: killed\n"},
+		{name: "failure is logged", environ: []string{"fprocess=false"}, status: 500, want: "exit status 1\n", wantLog: "status=500"},
+		{name: "no such program, classic", environ: []string{"fprocess=./nope", classic}, status: 500,
+			wantMatch: `^.*nope.*: no such file or directory\n$`, wantLog: "program was not found"},
+
+		{name: "stderr to the log", environ: []string{sh("echo out; echo err >&2")}, status: 200, want: "out\n", stderr: "err\n"},
+		{name: "stderr in the answer, classic", environ: []string{sh("echo err >&2"), classic}, status: 200, want: "err\n", notInStderr: "err"},
+		{name: "combine_output=false", environ: []string{sh("echo out; echo err >&2"), classic, "combine_output=false"}, status: 200,
+			want: "out\n", stderr: "err\n"},
+		{name: "combine_output=true", environ: []string{sh("echo err >&2"), "DC_DIALECT=native", "combine_output=true"}, status: 200, want: "err\n"},
+		{name: "last line without an end", environ: []string{sh("printf no-end >&2")}, status: 200, stderr: "no-end\n"},
+		{name: "prefix_logs", environ: []string{sh("echo err >&2"), "prefix_logs=true"}, status: 200, stderr: " stderr: err\n"},
+		{name: "long log lines are split", environ: []string{sh("printf 1234567890123456789012345 >&2"), "log_buffer_size=20"}, status: 200,
+			stderr: "12345678901234567890\n12345\n"},
+
+		{name: "type of the request", environ: []string{"fprocess=cat"}, body: "{}", header: []string{"Content-Type: application/json"},
+			status: 200, want: "{}", wantHeader: map[string]string{"Content-Type": "application/json"}},
+		{name: "content_type", environ: []string{"fprocess=cat", "content_type=text/csv"}, body: "{}",
+			header: []string{"Content-Type: application/json"}, status: 200, want: "{}", wantHeader: map[string]string{"Content-Type": "text/csv"}},
+		{name: "type guessed", environ: []string{"fprocess=echo <html>"}, status: 200, want: "<html>\n",
+			wantHeader: map[string]string{"Content-Type": "text/html; charset=utf-8"}},
+
+		{name: "PUT", environ: []string{"fprocess=cat"}, method: "PUT", body: "x", status: 200, want: "x"},
+		{name: "PATCH", environ: []string{"fprocess=cat"}, method: "PATCH", body: "x", status: 200, want: "x"},
+		{name: "DELETE", environ: []string{"fprocess=cat"}, method: "DELETE", body: "x", status: 200, want: "x"},
+		{name: "HEAD refused", environ: []string{"fprocess=cat"}, method: "HEAD", status: 405},
+		{name: "OPTIONS refused", environ: []string{"fprocess=cat"}, method: "OPTIONS", status: 405,
+			wantHeader: map[string]string{"Allow": "GET, POST, PUT, PATCH, DELETE"}},
+
+		{name: "marshal_request", environ: []string{"fprocess=cat", "marshal_request=true"}, body: "hi", header: []string{"X-A: 1", "X-A: 2"},
+			status: 200, wantMatch: `^\{"header":\{.*"X-A":\["1","2"\].*\},"body":\{"raw":"aGk="\}\}$`},
+		{name: "marshal_request without a body", environ: []string{"fprocess=cat", "marshal_request=true"}, method: "GET", status: 200,
+			wantMatch: `"body":\{"raw":""\}\}$`},
+
+		{name: "path as sent", environ: []string{sh(`printf %s "$Http_Path"`)}, path: "//a/../b%20c/./", status: 200, want: "//a/../b c/./"},
+		{name: "query", environ: []string{sh(`printf %s "$Http_Query"`)}, path: "/?a=%201&b;c", status: 200, want: "a=%201&b;c"},
+		{name: "cgi_headers=false", environ: []string{"fprocess=env", "cgi_headers=false"}, status: 200, wantMatch: `^(?s)PATH=[^H]*$`},
+		{name: "NUL in the path", environ: []string{"fprocess=true"}, path: "/%00", status: 400, wantMatch: "NUL"},
+		{name: "header too long for a variable", environ: []string{"fprocess=true"}, header: []string{"X-Big: " + strings.Repeat("x", 128<<10)},
+			status: 431, wantMatch: "128 KiB"},
+		{name: "query too long for a variable", environ: []string{"fprocess=true"}, path: "/?" + strings.Repeat("x", 128<<10), status: 414,
+			wantMatch: "128 KiB"},
+
+		{name: "exec_timeout, classic", environ: []string{"fprocess=sleep 100", classic, "exec_timeout=50ms"}, status: 408, want: "Killed process.\n",
+			wantLog: "status=408", wantHeader: map[string]string{"X-Duration-Seconds": ""}},
+		{name: "exec_timeout, of", environ: []string{"fprocess=sleep 100", of, "exec_timeout=50ms"}, status: 504},
+		{name: "exec_timeout", environ: []string{"fprocess=sleep 100", "exec_timeout=50ms"}, status: 504, want: "the function ran out of time\n"},
+		{name: "exec_timeout with stdout held by a grandchild", environ: []string{sh("echo a; sleep 100 & sleep 100"), "exec_timeout=50ms"}, status: 504},
+		{name: "exec_timeout with stdout held by one that escaped", environ: []string{sh("setsid sleep 3 & sleep 100"), "exec_timeout=50ms"},
+			status: 504},
+		{name: "exec_timeout with SIGTERM ignored", environ: []string{sh("trap '' TERM; sleep 100; sleep 100"), "exec_timeout=50ms"}, status: 504},
+		{name: "exec_timeout with stdin not read", environ: []string{"fprocess=sleep 100", "exec_timeout=50ms"}, body: strings.Repeat("x", 1<<20),
+			status: 504},
+		{name: "write_timeout is answered in time", environ: []string{"fprocess=sleep 100", "write_timeout=50ms"}, status: 504},
+		{name: "X-Timeout lowers", environ: []string{"fprocess=sleep 100", "exec_timeout=1h"}, header: []string{"X-Timeout: 50ms"}, status: 504},
+		{name: "X-Timeout without exec_timeout", environ: []string{"fprocess=sleep 100"}, header: []string{"X-Timeout: 50ms"}, status: 504},
+		{name: "X-Timeout does not raise", environ: []string{"fprocess=sleep 100", "exec_timeout=50ms"}, header: []string{"X-Timeout: 1h"}, status: 504},
+		{name: "X-Timeout 0 ignored", environ: []string{"fprocess=sleep 100", "exec_timeout=50ms"}, header: []string{"X-Timeout: 0s"}, status: 504},
+		{name: "X-Timeout negative ignored", environ: []string{"fprocess=echo yes"}, header: []string{"X-Timeout: -1s"}, status: 200, want: "yes\n"},
+
+		{name: "output of a background process", environ: []string{sh("(sleep 0.1; echo late) & echo early")}, status: 200, want: "early\nlate\n"},
+		{name: "write_debug", environ: []string{"fprocess=cat", "write_debug=true"}, body: "hello", status: 200, want: "hello", stdout: "hello\n"},
+		{name: "no write_debug", environ: []string{"fprocess=cat"}, body: "hello", status: 200, want: "hello", notInStdout: "hello"},
+		{name: "debug_headers", environ: []string{"fprocess=cat", "debug_headers=true"}, body: "hello", header: []string{"X-A: 1"}, status: 200,
+			want: "hello", stdout: "[in] X-A=[1]\n"},
+		{name: "debug_headers of the answer", environ: []string{"fprocess=cat", "debug_headers=true"}, body: "hello", status: 200,
+			want: "hello", stdout: "[out] Content-Length=[5]\n"},
+		{name: "health with a slash is the function", environ: []string{"fprocess=echo yes"}, path: "/_/health/", status: 200, want: "yes\n"},
+	}
+	for _, r := range rows {
+		t.Run(r.name, func(t *testing.T) {
+			f := serve(t, append(r.environ, "healthcheck_interval=0")...)
+			if r.method == "" {
+				r.method = "POST"
+			}
+			begun := time.Now()
+			got := f.do(r.method, r.path, r.body, r.header...)
+			if got.err != nil {
+				t.Fatal(got.err)
+			}
+			if took := time.Since(begun); took > 2*time.Second {
+				t.Errorf("answered after %v", took)
+			}
+			if got.status != r.status {
+				t.Errorf("status %d, want %d; body %.200q", got.status, r.status, got.body)
+			}
+			if r.wantMatch == "" && got.status == r.status && r.status != 504 && got.body != r.want {
+				t.Errorf("body %.200q, want %.200q", got.body, r.want)
+			}
+			if !regexp.MustCompile(r.wantMatch).MatchString(got.body) {
+				t.Errorf("body %.300q does not match %s", got.body, r.wantMatch)
+			}
+			if duration := got.header.Get("X-Duration-Seconds"); (got.status == 200) != regexp.MustCompile(`^\d+\.\d{6}$`).MatchString(duration) {
+				t.Errorf("X-Duration-Seconds %q with status %d", duration, got.status)
+			}
+			for name, want := range r.wantHeader {
+				if value := got.header.Get(name); value != want {
+					t.Errorf("%s: %q, want %q", name, value, want)
+				}
+			}
+			if r.wantLog != "" {
+				f.log.waitFor(t, r.wantLog)
+			}
+			f.stderr.waitFor(t, r.stderr)
+			f.stdout.waitFor(t, r.stdout)
+			if r.notInStderr != "" && strings.Contains(f.stderr.String(), r.notInStderr) {
+				t.Errorf("stderr %q", f.stderr)
+			}
+			if r.notInStdout != "" && strings.Contains(f.stdout.String(), r.notInStdout) {
+				t.Errorf("stdout %q", f.stdout)
+			}
+			if err := f.stop(); err != nil {
+				t.Errorf("Serve: %v", err)
+			}
+		})
+	}
+}
+
+func TestForkMode_ProgramNotFoundIsFatal(t *testing.T) {
+	f := serve(t, "fprocess=no-such-program-anywhere")
+	if err := f.wait(); err == nil || !strings.Contains(err.Error(), "no-such-program-anywhere") {
+		t.Fatalf("Serve: %v", err)
+	}
+}
+
+func TestForkMode_BodyCutShortRunsNothing(t *testing.T) {
+	ran := filepath.Join(t.TempDir(), "ran")
+	f := serve(t, argv("touch", ran))
+	conn := f.raw("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+	if err := conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") {
+		t.Errorf("answer %q, %v", answer, err)
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("the function ran")
+	}
+}
+
+func TestForkMode_ArgumentsAndEnvironmentTooLong(t *testing.T) {
+	environ := []string{"fprocess=true"}
+	for i := range 14 {
+		environ = append(environ, fmt.Sprintf("BIG_%d=%s", i, strings.Repeat("x", 100<<10)))
+	}
+	f := serve(t, environ...)
+	if got := f.do("GET", "/", ""); got.status != 200 {
+		t.Fatalf("without headers: %+v", got)
+	}
+	var header []string
+	for i := range 9 {
+		header = append(header, fmt.Sprintf("X-Big-%d: %s", i, strings.Repeat("x", 100<<10)))
+	}
+	if got := f.do("GET", "/", "", header...); got.status != 431 {
+		t.Errorf("status %d %.100q, want 431", got.status, got.body)
+	}
+}
+
+func TestForkMode_BigBody(t *testing.T) {
+	f := serve(t, "fprocess=cat")
+	body := bytes.Repeat([]byte("0123456789abcdef"), 64<<20/16)
+	got := f.doCtx(context.Background(), "POST", "/", bytes.NewReader(body))
+	if got.status != 200 || sha256.Sum256([]byte(got.body)) != sha256.Sum256(body) {
+		t.Errorf("status %d, %d bytes, %v", got.status, len(got.body), got.err)
+	}
+}
+
+func TestForkMode_ChunkedBody(t *testing.T) {
+	f := serve(t, sh(`echo "$Http_ContentLength $Http_Content_Length $Http_Transfer_Encoding"; cat`), "DC_DIALECT=classic")
+	got := f.doCtx(context.Background(), "POST", "/", io.MultiReader(strings.NewReader("a"), strings.NewReader("b")))
+	if got.body != "-1 -1 chunked\nab" {
+		t.Errorf("body %q", got.body)
+	}
+}
+
+// A caller that goes away takes its invocation with it: the process and what that has started.
+func TestForkMode_CallerGone(t *testing.T) {
+	f := serve(t, sh("sleep 98765.1 & echo begun >&2; sleep 98765.1"))
+	ctx, cancel := context.WithCancel(context.Background())
+	answered := make(chan answer, 1)
+	go func() { answered <- f.doCtx(ctx, "POST", "/", strings.NewReader("x")) }()
+	f.stderr.waitFor(t, "begun")
+	cancel()
+	<-answered
+	f.log.waitFor(t, "status=499")
+	waitGone(t, "98765.1")
+}
+
+func TestForkMode_NothingOutlivesItsInvocation(t *testing.T) {
+	f := serve(t, sh("sleep 98765.2 >/dev/null 2>&1 & echo done"))
+	if got := f.do("POST", "/", ""); got.body != "done\n" {
+		t.Fatalf("%+v", got)
+	}
+	waitGone(t, "98765.2")
+}
+
+// One that has escaped into a session of its own and holds stderr open does not hold up the invocation, nor a descriptor.
+func TestForkMode_StderrHeldOpen(t *testing.T) {
+	f := serve(t, sh("setsid sleep 3 >/dev/null & echo done"))
+	begun := time.Now()
+	if got := f.do("POST", "/", ""); got.body != "done\n" {
+		t.Fatalf("%+v", got)
+	}
+	if took := time.Since(begun); took > 2*time.Second {
+		t.Errorf("answered after %v", took)
+	}
+}
+
+func TestForkMode_MaxInFlight(t *testing.T) {
+	dir := t.TempDir()
+	f := serve(t, sh("echo begun >&2; cat "+dir+"/gate; echo done"), "max_inflight=1")
+	if err := mkfifo(dir + "/gate"); err != nil {
+		t.Fatal(err)
+	}
+	first := make(chan answer, 1)
+	go func() { first <- f.do("GET", "/", "") }()
+	f.stderr.waitFor(t, "begun")
+
+	got := f.do("GET", "/", "")
+	if got.status != 429 || got.body != "Concurrent request limit exceeded. Max concurrent requests: 1\n" ||
+		got.header.Get("Content-Type") != "text/plain" || got.header.Get("X-Openfaas-Internal") != "faas-middleware" {
+		t.Errorf("second: %+v", got)
+	}
+	if got := f.do("GET", "/_/ready", ""); got.status != 200 {
+		t.Errorf("ready at the limit: %+v", got)
+	}
+	if err := os.WriteFile(dir+"/gate", nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-first; got.status != 200 || got.body != "done\n" {
+		t.Errorf("first: %+v", got)
+	}
+	go os.WriteFile(dir+"/gate", nil, 0)
+	if got := f.do("GET", "/", ""); got.status != 200 {
+		t.Errorf("after the first: %+v", got)
+	}
+}
+
+func TestForkMode_ReadyOverMaxInFlightInOf(t *testing.T) {
+	f := serve(t, sh("echo begun >&2; sleep 100"), "max_inflight=1", "DC_DIALECT=of")
+	ctx, cancel := context.WithCancel(context.Background())
+	answered := make(chan answer, 1)
+	go func() { answered <- f.doCtx(ctx, "GET", "/", nil) }()
+	f.stderr.waitFor(t, "begun")
+	if got := f.do("GET", "/_/ready", ""); got.status != 429 || got.body != "" {
+		t.Errorf("ready at the limit: %+v", got)
+	}
+	cancel()
+	<-answered
+}
+
+// Many invocations, good and bad, leave no goroutine, descriptor (see serve) or zombie.
+func TestForkMode_ManyInvocationsLeaveNothing(t *testing.T) {
+	f := serve(t, sh(`case $Http_Path in /ok) cat;; /exit) exit 1;; /slow) sleep 98765.3;; /late) sleep 98765.3 >/dev/null 2>&1 & esac`))
+	paths := []string{"/ok", "/exit", "/slow", "/late"}
+	var calls sync.WaitGroup
+	for worker := range 8 {
+		calls.Go(func() {
+			for i := range 50 {
+				f.do("POST", paths[(worker+i)%len(paths)], "x", "X-Timeout: 20ms")
+			}
+		})
+	}
+	calls.Wait()
+	f.stop()
+	waitGone(t, "98765.3")
+	if n := countZombies(t); n != 0 {
+		t.Errorf("%d zombies", n)
+	}
+}
+
+// countZombies counts this process's own.
+func countZombies(t testing.TB) int {
+	dirs, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	zombies := 0
+	for _, d := range dirs {
+		var pid int
+		if _, err := fmt.Sscan(d.Name(), &pid); err == nil && isZombieOf(pid, os.Getpid()) {
+			zombies++
+		}
+	}
+	return zombies
+}
+
+func TestHealth(t *testing.T) {
+	f := serve(t, "fprocess=cat")
+	lock := f.cfg.LockFile
+	for _, step := range []struct {
+		name         string
+		before       func()
+		method, path string
+		status       int
+		body         string
+	}{
+		{"healthy", nil, "GET", "/_/health", 200, "OK"},
+		{"method", nil, "POST", "/_/health", 405, ""},
+		{"ready", nil, "GET", "/_/ready", 200, ""},
+		{"method of ready", nil, "HEAD", "/_/ready", 405, ""},
+		{"lock file removed", func() { os.Remove(lock) }, "GET", "/_/health", 503, ""},
+		{"not ready without it", nil, "GET", "/_/ready", 503, ""},
+		{"lock file back", func() { os.WriteFile(lock, nil, 0o600) }, "GET", "/_/health", 200, "OK"},
+	} {
+		if step.before != nil {
+			step.before()
+		}
+		if got := f.do(step.method, step.path, ""); got.status != step.status || got.body != step.body {
+			t.Errorf("%s: %+v", step.name, got)
+		}
+	}
+	f.stop()
+	if _, err := os.Stat(lock); err == nil {
+		t.Error("lock file left behind")
+	}
+}
+
+func TestHealth_WithoutLockFile(t *testing.T) {
+	for name, environ := range map[string]string{"suppress_lock": "suppress_lock=true", "no place for one": "TMPDIR=/proc/nowhere"} {
+		t.Run(name, func(t *testing.T) {
+			f := serve(t, "fprocess=cat", environ)
+			for _, path := range []string{"/_/health", "/_/ready"} {
+				if got := f.do("GET", path, ""); got.status != http.StatusOK {
+					t.Errorf("%s: %+v", path, got)
+				}
+			}
+			if warned := strings.Contains(f.log.String(), "no lock file"); warned != (name == "no place for one") {
+				t.Errorf("log: %s", f.log)
+			}
+		})
+	}
+}
