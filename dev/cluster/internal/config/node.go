@@ -101,7 +101,7 @@ func kubeletConfig(n layout.Node) object {
 		"failCgroupV1":                  false,
 		"cgroupDriver":                  "cgroupfs",
 		"cgroupRoot":                    n.Cgroup() + "/" + n.Short(),
-		"cgroupsPerQOS":                 false,
+		"cgroupsPerQOS":                 true,
 		"enforceNodeAllocatable":        []string{},
 		"localStorageCapacityIsolation": false,
 		"failSwapOn":                    false,

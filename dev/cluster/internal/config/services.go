@@ -100,6 +100,7 @@ func apiServer(n layout.Node) proc.Service {
 		"--client-ca-file=" + key(pki.CA+".crt"),
 		"--tls-cert-file=" + key(pki.APIServer+".crt"),
 		"--tls-private-key-file=" + key(pki.APIServer+".key"),
+		"--kubelet-preferred-address-types=InternalIP",
 		"--kubelet-certificate-authority=" + key(pki.CA+".crt"),
 		"--kubelet-client-certificate=" + key(pki.APIServerClient+".crt"),
 		"--kubelet-client-key=" + key(pki.APIServerClient+".key"),

@@ -60,6 +60,9 @@ func prepare(n layout.Node) error {
 	if err := mounts(n); err != nil {
 		return err
 	}
+	if err := makeCgroups(n); err != nil {
+		return fmt.Errorf("control groups: %w", err)
+	}
 	return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644)
 }
 
