@@ -20,6 +20,8 @@ const (
 	watchdogPort = 8080
 	// connectBackTimeout bounds the request to a watchdog that has just told that it listens.
 	connectBackTimeout = time.Second
+	// maxProofHeaderBytes is many times what a watchdog answers.
+	maxProofHeaderBytes = 16 << 10
 	// readyBodyTimeout ends pushes that send their few bytes one at a time.
 	readyBodyTimeout = 5 * time.Second
 	// maxConnectBacks bounds the requests to watchdogs under way, and maxRecordConnectBacks those for one function, so that
@@ -73,7 +75,7 @@ func NewReadyPush(key []byte, lookup func(function.Ref) (*function.Function, boo
 			Timeout: connectBackTimeout,
 			// The address has to prove itself; one that it points to is none of ours. Nor is a proxy.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-			Transport:     &http.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: connectBackTimeout},
+			Transport:     &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: maxProofHeaderBytes},
 		},
 	}, nil
 }

@@ -41,6 +41,8 @@ type world struct {
 	records    int
 	lines      chan function.LogLine
 	query      function.LogQuery
+	// reading is told the context of a log that is read, if it is not nil.
+	reading func(context.Context)
 	// broken is what every change and log ends with, if it is not nil.
 	broken error
 	// unhealthy is what the health check tells.
@@ -252,13 +254,16 @@ func (w *world) DeleteNamespace(_ context.Context, name string) error {
 }
 
 // Logs gives what the test puts in lines; without lines the log is empty.
-func (w *world) Logs(_ context.Context, query function.LogQuery) (<-chan function.LogLine, error) {
+func (w *world) Logs(ctx context.Context, query function.LogQuery) (<-chan function.LogLine, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.broken != nil {
 		return nil, w.broken
 	}
 	w.query = query
+	if w.reading != nil {
+		w.reading(ctx)
+	}
 	if w.lines != nil {
 		return w.lines, nil
 	}
