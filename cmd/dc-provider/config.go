@@ -1,0 +1,139 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+)
+
+// config is what flags, environment and mounted secrets say. Nothing below main reads any of them.
+type config struct {
+	gatewayListen     string
+	providerListen    string
+	kubeconfig        string
+	ownNamespace      string
+	functionNamespace string
+	basicAuthDir      string
+	readyKeyFile      string
+	readyURL          string
+	watchdogImage     string
+	watchdog          string
+	storePath         string
+	callTimeout       time.Duration
+	wakeTimeout       time.Duration
+	drainTimeout      time.Duration
+	heapQuotaBytes    int64
+	registryMirrors   map[string]string
+	logLevel          slog.Level
+	printVersion      bool
+}
+
+const usage = `dc-provider runs functions and smart contracts on Kubernetes behind the OpenFaaS API.
+
+It is installed by its Helm chart; run by hand it needs a kubeconfig, a folder with the files basic-auth-user and
+basic-auth-password, and a file with a key of 16 bytes or more.
+
+Flags:
+`
+
+// parseConfig reads args (without the program's name). The error flag.ErrHelp means that help was asked for and printed.
+func parseConfig(args []string, getenv func(string) string, output io.Writer) (config, error) {
+	var c config
+	var store, quota, level string
+	flags := flag.NewFlagSet("dc-provider", flag.ContinueOnError)
+	flags.SetOutput(output)
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), usage)
+		flags.PrintDefaults()
+	}
+	flags.StringVar(&c.gatewayListen, "listen", ":8080", "`address` that serves clients as an OpenFaaS gateway does")
+	flags.StringVar(&c.providerListen, "provider-listen", ":8081", "`address` that serves a stock OpenFaaS gateway as a provider does")
+	flags.StringVar(&c.kubeconfig, "kubeconfig", getenv("KUBECONFIG"), "`file` to reach the cluster with; empty means from inside a pod")
+	flags.StringVar(&c.ownNamespace, "namespace", orDefault(getenv("POD_NAMESPACE"), "openfaas"), "`namespace` that the provider itself runs in")
+	flags.StringVar(&c.functionNamespace, "function-namespace", "openfaas-fn", "`namespace` of functions whose requests name none")
+	flags.StringVar(&c.basicAuthDir, "basic-auth-dir", "/var/secrets/basic-auth", "`folder` with the files basic-auth-user and basic-auth-password")
+	flags.StringVar(&c.readyKeyFile, "ready-key-file", "/var/secrets/dc-provider/ready-key", "`file` with the key behind the functions' readiness tokens")
+	flags.StringVar(&c.readyURL, "ready-url", "", "`URL` at which functions tell that they are ready; empty relies on Kubernetes' probes alone")
+	flags.StringVar(&c.watchdogImage, "watchdog-image", "dragonchain/dc-provider", "`image` that holds /dc-watchdog: the provider's own")
+	flags.StringVar(&c.watchdog, "watchdog", "auto", "`way` to put the watchdog into images: auto, image-volume or init-container")
+	flags.StringVar(&store, "store", "bolt:/var/lib/dc-provider/heap.db", "`store` of the contracts' heaps: bolt:FILE")
+	flags.DurationVar(&c.callTimeout, "call-timeout", time.Minute, "how long a call may take until its answer begins")
+	flags.DurationVar(&c.wakeTimeout, "wake-timeout", time.Minute, "how long a call waits for a replica")
+	flags.DurationVar(&c.drainTimeout, "drain-timeout", time.Minute, "how long calls in flight may go on after SIGTERM")
+	flags.StringVar(&quota, "heap-quota", "64Mi", "`bytes` that one contract may keep, unless its annotation says otherwise")
+	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	flags.BoolVar(&c.printVersion, "version", false, "print the version and exit")
+	c.registryMirrors = map[string]string{}
+	flags.Func("registry-mirror", "`HOST=URL` to ask for images of HOST; may be repeated", func(s string) error {
+		host, url, found := strings.Cut(s, "=")
+		if !found || host == "" || !strings.HasPrefix(url, "http") {
+			return errors.New("give HOST=URL, such as docker.io=http://10.0.0.5:5000")
+		}
+		c.registryMirrors[host] = url
+		return nil
+	})
+	if err := flags.Parse(args); err != nil {
+		return config{}, err
+	}
+	if flags.NArg() > 0 {
+		return config{}, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	var found bool
+	if c.storePath, found = strings.CutPrefix(store, "bolt:"); !found || c.storePath == "" {
+		return config{}, fmt.Errorf("store %q: give bolt:FILE", store)
+	}
+	var err error
+	if c.heapQuotaBytes, err = function.ParseBytes(quota); err != nil {
+		return config{}, fmt.Errorf("heap quota: %w", err)
+	}
+	if err := c.logLevel.UnmarshalText([]byte(level)); err != nil {
+		return config{}, fmt.Errorf("log level %q: give debug, info, warn or error", level)
+	}
+	return c, nil
+}
+
+// minReadyKeyBytes is below what HMAC-SHA256 could use and above what can be guessed.
+const minReadyKeyBytes = 16
+
+// secrets are the mounted ones.
+type secrets struct {
+	user, password string
+	readyKey       []byte
+}
+
+func (c config) readSecrets() (secrets, error) {
+	var s secrets
+	for file, value := range map[string]*string{"basic-auth-user": &s.user, "basic-auth-password": &s.password} {
+		content, err := os.ReadFile(filepath.Join(c.basicAuthDir, file))
+		if err != nil {
+			return secrets{}, fmt.Errorf("read credentials: %w", err)
+		}
+		if *value = strings.TrimSpace(string(content)); *value == "" {
+			return secrets{}, fmt.Errorf("read credentials: %s is empty", filepath.Join(c.basicAuthDir, file))
+		}
+	}
+	key, err := os.ReadFile(c.readyKeyFile)
+	if err != nil {
+		return secrets{}, fmt.Errorf("read ready key: %w", err)
+	}
+	if len(key) < minReadyKeyBytes {
+		return secrets{}, fmt.Errorf("read ready key: %s has %d bytes, at least %d are needed", c.readyKeyFile, len(key), minReadyKeyBytes)
+	}
+	s.readyKey = key
+	return s, nil
+}
+
+func orDefault(value, fallback string) string {
+	if value == "" {
+		return fallback
+	}
+	return value
+}

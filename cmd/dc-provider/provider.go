@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/openfaas/faas-provider/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+	"github.com/dragonchain/dc-provider/pkg/handlers"
+	"github.com/dragonchain/dc-provider/pkg/heapstore"
+	"github.com/dragonchain/dc-provider/pkg/invoke"
+	"github.com/dragonchain/dc-provider/pkg/kube"
+	"github.com/dragonchain/dc-provider/pkg/proxy"
+	"github.com/dragonchain/dc-provider/pkg/scaler"
+)
+
+// provider is the parts, joined.
+type provider struct {
+	cfg     config
+	log     *slog.Logger
+	store   *heapstore.Bolt
+	cluster *kube.Cluster
+	proxy   *proxy.Proxy
+	scaler  *scaler.Scaler
+	api     *handlers.API
+}
+
+// build makes the parts and joins them: what one needs of another it gets as a function here. The caller must run what
+// build returns, for that closes the store.
+func build(cfg config, s secrets, log *slog.Logger) (_ *provider, err error) {
+	p := &provider{cfg: cfg, log: log}
+	if p.store, err = heapstore.OpenBolt(cfg.storePath, heapstore.Options{QuotaBytes: cfg.heapQuotaBytes}); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.store.Close())
+		}
+	}()
+	if p.cluster, err = p.newCluster(s); err != nil {
+		return nil, err
+	}
+	var contracts *invoke.Invoker
+	if p.proxy, err = proxy.New(proxy.Config{
+		Lookup:           p.cluster.Lookup,
+		Endpoints:        p.cluster.Endpoints,
+		Wake:             func(ctx context.Context, f *function.Function) error { return p.scaler.Wake(ctx, f) },
+		Reason:           func(ref function.Ref) string { return p.cluster.Status(ref).Reason },
+		Contract:         func(w http.ResponseWriter, r *http.Request, f *function.Function) { contracts.ServeContract(w, r, f) },
+		Error:            handlers.ErrorWriter(log),
+		Managed:          p.cluster.Managed,
+		DefaultNamespace: cfg.functionNamespace,
+		Timeout:          cfg.callTimeout,
+		WakeTimeout:      cfg.wakeTimeout,
+		Version:          version,
+		Log:              log,
+	}); err != nil {
+		return nil, err
+	}
+	if contracts, err = invoke.New(invoke.Config{
+		Store: p.store, Call: p.proxy.RoundTrip, Error: handlers.ErrorWriter(log), Log: log,
+	}); err != nil {
+		return nil, err
+	}
+	if p.scaler, err = scaler.New(scaler.Config{
+		Functions: p.cluster.All,
+		Lookup:    p.cluster.Lookup,
+		Load: func(ref function.Ref) (int, time.Time) {
+			load := p.proxy.Load(ref)
+			return load.InFlight + load.Waiting, load.LastActivity
+		},
+		Quiesce:     p.proxy.Quiesce,
+		Resume:      p.proxy.Resume,
+		SetReplicas: p.cluster.Scale,
+		Log:         log,
+	}); err != nil {
+		return nil, err
+	}
+	p.api, err = p.newAPI(s)
+	return p, err
+}
+
+func (p *provider) newCluster(s secrets) (*kube.Cluster, error) {
+	rest, err := kube.Connect(p.cfg.kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	return kube.New(kube.Config{
+		REST:             rest,
+		DefaultNamespace: p.cfg.functionNamespace,
+		WatchdogImage:    p.cfg.watchdogImage,
+		WatchdogBy:       kube.WatchdogMethod(p.cfg.watchdog),
+		ReadyURL:         p.cfg.readyURL,
+		ReadyKey:         s.readyKey,
+		RegistryMirrors:  p.cfg.registryMirrors,
+		OnEndpoints: func(ref function.Ref, id string, endpoints []function.Endpoint) {
+			p.proxy.SetEndpoints(ref, id, endpoints)
+		},
+		OnDeploy: func(ctx context.Context, f *function.Function) error {
+			if !f.Policy.Heap {
+				return nil
+			}
+			return p.store.Create(ctx, f.Heap())
+		},
+		OnDelete: func(ctx context.Context, f *function.Function) error {
+			// The heap first: it must not outlive the record that says that it is to go.
+			if err := p.store.Drop(ctx, f.Heap()); err != nil {
+				return err
+			}
+			p.proxy.Forget(f.Ref)
+			return nil
+		},
+		Log: p.log,
+	})
+}
+
+func (p *provider) newAPI(s secrets) (*handlers.API, error) {
+	ready, err := handlers.NewReadyPush(s.readyKey, p.cluster.Lookup, p.cluster.MarkReady)
+	if err != nil {
+		return nil, err
+	}
+	return handlers.New(handlers.Config{
+		Functions:        p.cluster,
+		Secrets:          p.cluster,
+		Namespaces:       p.cluster,
+		Logs:             p.cluster,
+		Heaps:            p.store,
+		Invoke:           p.proxy,
+		Ready:            ready,
+		Credentials:      func() (string, string) { return s.user, s.password },
+		Healthy:          p.cluster.Healthy,
+		DefaultNamespace: p.cfg.functionNamespace,
+		Version:          types.VersionInfo{SHA: commit, Release: version},
+		Log:              p.log,
+	})
+}
+
+// run runs the parts until ctx ends or the first of them fails, and ends them in order: the listeners drain while
+// everything that calls in flight need goes on, then the rest stops, then the store closes.
+func (p *provider) run(ctx context.Context) error {
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBackground()
+	parts, background := errgroup.WithContext(background)
+	parts.Go(func() error { return named("kube", p.cluster.Run(background)) })
+	parts.Go(func() error { return named("scaler", p.runScaler(background)) })
+
+	// A part that fails takes the listeners down with it.
+	serving, stopServing := context.WithCancel(ctx)
+	defer stopServing()
+	context.AfterFunc(background, stopServing)
+	listeners, serving := errgroup.WithContext(serving)
+	for address, handler := range map[string]http.Handler{
+		p.cfg.gatewayListen:  p.api.Gateway(),
+		p.cfg.providerListen: p.api.Provider(),
+	} {
+		listeners.Go(func() error {
+			return serve(serving, p.log, address, handler, p.cfg.drainTimeout, p.api.Drain)
+		})
+	}
+	err := listeners.Wait()
+	stopBackground()
+	err = errors.Join(err, parts.Wait())
+	p.proxy.Close()
+	return errors.Join(err, named("close the heap store", p.store.Close()))
+}
+
+// runScaler waits until the caches are filled: before that every function looks as if it had no calls.
+func (p *provider) runScaler(ctx context.Context) error {
+	select {
+	case <-p.cluster.Synced():
+		return p.scaler.Run(ctx)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+func named(what string, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
