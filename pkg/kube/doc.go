@@ -1,0 +1,72 @@
+// Package kube keeps functions in Kubernetes: their records, what they run as, their secrets, namespaces and logs. It is
+// the only package that knows Kubernetes or container registries.
+//
+// # Words
+//
+// The record of a function is one Function object (functions.openfaas.com/v1) and the only truth about it; REST calls and
+// kubectl write it alike. A mirror is a cache of one kind of object that keeps only what is of use. The workload is what a
+// record makes: a Deployment, a Service and their pods. A resolution is what a registry told of an image, kept in the
+// record's status. A rollout is one more start of all pods, asked for by an update.
+//
+// # How a change travels
+//
+//	POST, PUT, DELETE, scale ─► check ─► API server ──┐ answer ──► mirror of records ─► Lookup, List
+//	kubectl apply ────────────────────► API server ───┴ watch  ──►        │
+//	                                                                      ▼
+//	Deployments, Services, pods, namespaces ─► watch ─► mirrors ─► queue of Refs ─► workers: reconcile one function
+//	                                                      │
+//	ready pushes ─────────────────────────────────────────┴─► table of replicas ─► OnEndpoints, Endpoints
+//
+// One round of reconcile, whatever event asked for it:
+//
+//	deleted? ──yes─► remove workload ─► OnDelete ─► let go of the finalizer: the name is free
+//	   │no
+//	valid, in a namespace for functions? ──no─► Stalled says what to mend; what runs is left running
+//	   │yes
+//	our finalizer ─► OnDeploy ─► replicas wanted? ──no─► remove workload: the record is all that is left
+//	                                 │yes
+//	     resolve the image, look at the secrets ─► Deployment and Service ─► status
+//
+// An update is Kubernetes' rolling one, with no replica missing at any time: a version that never gets ready leaves the
+// old one serving, and Status says why in the pods' own words.
+//
+// # Guarantees
+//
+// Methods marked memory only never wait for the API server: with it gone, all that is known goes on being served, and the
+// watches recover by themselves. After Create, Update, Scale or Delete has returned nil, Lookup shows it. Rounds for one
+// function never overlap; those for different functions run in parallel. Every round may be cut off anywhere and begun
+// again: a crash leaves nothing behind that the next round does not find, and a record goes last. Pods of an earlier
+// record of the same name are never endpoints of the present one. Installing another version of the provider restarts no
+// function. A function at zero costs no object but its record and, in memory, about 2 KiB.
+//
+// Images are resolved to digests once per rollout, so all replicas run the same bytes. A registry out of reach is no
+// error unless the image's own command is needed, which nobody else can tell: Kubernetes does not show the configuration
+// of an image that is on a node. Clusters without a way out name a mirror (Config.RegistryMirrors), the same one that
+// their nodes pull from.
+//
+// Pods pass the restricted Pod Security Standard. They run as the image's own user if that is a number other than 0 and a
+// registry told it, else as 1000.
+//
+// # What it leaves to others
+//
+// Which requests are let in, and what an error looks like in HTTP: pkg/handlers. When to go to zero or wake: pkg/scaler,
+// which calls Scale. Verifying a ready push before MarkReady: whoever serves it.
+//
+// # Stored data
+//
+//	Function NAME in NAMESPACE, schema in chart/crds/function.yaml
+//	  metadata.finalizers                        dragonchain.com/cleanup
+//	  metadata.annotations["com.openfaas.uid"]   another value after every update
+//	  spec                                       what the user sent, and replicas
+//	  status.image                               the resolution, and which image and rollout it is of
+//	Deployment, Service, ReplicaSets, pods
+//	  metadata.labels["faas_function"]           the function's name
+//	  metadata.labels["dragonchain.com/record"]  the record's UID
+//	Deployment
+//	  metadata.annotations["dragonchain.com/inputs"]  hash of what it was rendered from
+//
+// # Sources
+//
+// Objects are shaped as OpenFaaS users know them (https://docs.openfaas.com/architecture/stack/). Status conditions follow
+// the kstatus conventions (https://github.com/kubernetes-sigs/cli-utils/tree/master/pkg/kstatus).
+package kube

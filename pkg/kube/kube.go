@@ -1,0 +1,223 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/workqueue"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+)
+
+// Config says which cluster, and how functions run in it. Fields are required unless they say otherwise.
+type Config struct {
+	// REST is how to reach the API server; see Connect.
+	REST *rest.Config
+
+	// DefaultNamespace always counts as a namespace for functions. Empty means openfaas-fn.
+	DefaultNamespace string
+
+	// WatchdogImage is the image that holds /dc-watchdog: the provider's own.
+	WatchdogImage string
+	// WatchdogBy is the way to put the watchdog into a function's image. Empty means WatchdogAuto.
+	WatchdogBy WatchdogMethod
+
+	// ReadyURL is where watchdogs push that they are ready, and ReadyKey what their tokens are made with. An empty
+	// ReadyURL leaves pushes out: the kubelet's probes alone tell then.
+	ReadyURL string
+	ReadyKey []byte
+
+	// RegistryMirrors maps the host of an image reference, such as docker.io, to the base URL of a registry that is asked
+	// first. It should say what the nodes' container runtimes are told, or a digest may be found that no node can pull.
+	RegistryMirrors map[string]string
+	// ResolveTimeout is how long a registry may take to tell an image's digest. 0 means 3 s.
+	ResolveTimeout time.Duration
+
+	// Workers is how many functions are reconciled at a time. 0 means 16.
+	Workers int
+
+	// OnEndpoints is told of each change to the replicas of a function that may be given work: all of them, none at zero
+	// and after a delete. id is the record's identity. Calls for one function come in order and never overlap. nil tells nobody.
+	OnEndpoints func(ref function.Ref, id string, endpoints []function.Endpoint)
+	// OnDeploy is called before a record's first pods exist, when its policy has changed, again after a restart of the
+	// provider, and until it returns nil. nil does nothing, as for OnDelete.
+	OnDeploy func(context.Context, *function.Function) error
+	// OnDelete is called before a record goes, until it returns nil.
+	OnDelete func(context.Context, *function.Function) error
+
+	// Log gets what changes. nil discards it.
+	Log *slog.Logger
+}
+
+// Cluster keeps the records of functions in Kubernetes and makes what they ask for. Its methods are safe for concurrent
+// use; those that say memory only answer from its caches and never wait.
+type Cluster struct {
+	cfg       Config
+	log       *slog.Logger
+	core      kubernetes.Interface
+	functions rest.Interface
+
+	records     *mirror[record]
+	pods        *mirror[pod]
+	deployments *mirror[deployment]
+	services    *mirror[service]
+	namespaces  *mirror[namespace]
+
+	table  *table
+	images *resolver
+	nodes  *nodeCache
+	queue  workqueue.TypedRateLimitingInterface[function.Ref]
+	synced chan struct{}
+
+	mu sync.Mutex
+	// prepared are the policies of records for which OnDeploy was called, by the records' identities.
+	prepared map[string]function.Policy
+	// departures are closed when the record with that identity is gone.
+	departures map[string]chan struct{}
+}
+
+// Connect reads how to reach the API server: from a kubeconfig file, or, if the path is empty, from the pod's own service
+// account.
+func Connect(kubeconfig string) (*rest.Config, error) {
+	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("read how to reach Kubernetes: %w", err)
+	}
+	return cfg, nil
+}
+
+// New checks cfg. It starts nothing and asks the API server nothing.
+func New(cfg Config) (*Cluster, error) {
+	if cfg.REST == nil {
+		return nil, errors.New("kube: no API server given")
+	}
+	if cfg.WatchdogImage == "" {
+		return nil, errors.New("kube: no watchdog image given")
+	}
+	if cfg.ReadyURL != "" && len(cfg.ReadyKey) == 0 {
+		return nil, errors.New("kube: a ready URL needs a ready key")
+	}
+	if err := cfg.WatchdogBy.check(); err != nil {
+		return nil, err
+	}
+	cfg.fill()
+
+	c := &Cluster{
+		cfg:        cfg,
+		log:        cfg.Log,
+		synced:     make(chan struct{}),
+		prepared:   make(map[string]function.Policy),
+		departures: make(map[string]chan struct{}),
+	}
+	var err error
+	if c.functions, err = newFunctionClient(cfg.REST); err != nil {
+		return nil, fmt.Errorf("kube: client for functions: %w", err)
+	}
+	if c.core, err = kubernetes.NewForConfig(cfg.REST); err != nil {
+		return nil, fmt.Errorf("kube: client: %w", err)
+	}
+	if c.images, err = newResolver(cfg.RegistryMirrors, cfg.ResolveTimeout); err != nil {
+		return nil, fmt.Errorf("kube: %w", err)
+	}
+	c.nodes = &nodeCache{core: c.core}
+	c.table = newTable(cfg.OnEndpoints, c.current)
+	c.records = newMirror(func(o any, before *record) *record { return newRecord(o.(*object), before) }, c.recordChanged)
+	c.pods = newMirror(newPod, c.podChanged)
+	c.deployments = newMirror(newDeployment, c.deploymentChanged)
+	c.services = newMirror(newService, c.serviceChanged)
+	c.namespaces = newMirror(newNamespace, c.namespaceChanged)
+	c.queue = workqueue.NewTypedRateLimitingQueue(
+		workqueue.NewTypedItemExponentialFailureRateLimiter[function.Ref](retryMin, retryMax))
+	return c, nil
+}
+
+func (cfg *Config) fill() {
+	if cfg.DefaultNamespace == "" {
+		cfg.DefaultNamespace = "openfaas-fn"
+	}
+	if cfg.WatchdogBy == "" {
+		cfg.WatchdogBy = WatchdogAuto
+	}
+	if cfg.ResolveTimeout == 0 {
+		cfg.ResolveTimeout = 3 * time.Second
+	}
+	if cfg.Workers == 0 {
+		cfg.Workers = 16
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.OnEndpoints == nil {
+		cfg.OnEndpoints = func(function.Ref, string, []function.Endpoint) {}
+	}
+	if cfg.OnDeploy == nil {
+		cfg.OnDeploy = func(context.Context, *function.Function) error { return nil }
+	}
+	if cfg.OnDelete == nil {
+		cfg.OnDelete = func(context.Context, *function.Function) error { return nil }
+	}
+	// The API server has fairness of its own; a limit here would only make a burst of deploys queue twice.
+	cfg.REST = rest.CopyConfig(cfg.REST)
+	cfg.REST.QPS = -1
+	cfg.REST.UserAgent = "dc-provider"
+}
+
+// Run watches the cluster and reconciles until ctx ends, and returns when all that it started has ended. It may be called
+// once.
+func (c *Cluster) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	c.watch(ctx, g)
+	g.Go(func() error { c.table.run(ctx); return nil })
+	g.Go(func() error {
+		<-ctx.Done()
+		c.queue.ShutDown()
+		return nil
+	})
+	g.Go(func() error {
+		if !c.waitSynced(ctx) {
+			return nil
+		}
+		c.log.Info("watching the cluster")
+		close(c.synced)
+		for range c.cfg.Workers {
+			g.Go(func() error { c.work(ctx); return nil })
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// Synced is closed once the caches hold what the cluster held when Run began.
+func (c *Cluster) Synced() <-chan struct{} { return c.synced }
+
+// Healthy tells why the caches cannot be relied on, or nil. Losing the API server later is no such reason: what is known
+// goes on being served.
+func (c *Cluster) Healthy(context.Context) error {
+	select {
+	case <-c.synced:
+		return nil
+	default:
+		return errors.New("the caches of the cluster are not filled yet")
+	}
+}
+
+func (c *Cluster) waitSynced(ctx context.Context) bool {
+	for _, synced := range []chan struct{}{
+		c.records.synced, c.pods.synced, c.deployments.synced, c.services.synced, c.namespaces.synced,
+	} {
+		select {
+		case <-synced:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,113 @@
+package kube
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+)
+
+// pod is what is kept of a Pod.
+type pod struct {
+	function function.Ref
+	record   types.UID
+	ip       string
+	created  time.Time
+	// ready is Kubernetes' own readiness; ending means that it was told to end, or has.
+	ready, ending bool
+	// down means that the function's container has ended and was not started again yet.
+	down bool
+	// started means that the container has run, so that there is a log.
+	started  bool
+	restarts int32
+	// problem says in Kubernetes' words why the pod does not serve.
+	problem string
+}
+
+func newPod(obj any, _ *pod) *pod {
+	o := obj.(*corev1.Pod)
+	p := &pod{
+		function: function.Ref{Name: intern(o.Labels[labelFunction]), Namespace: intern(o.Namespace)},
+		record:   types.UID(o.Labels[labelRecord]),
+		ip:       o.Status.PodIP,
+		created:  o.CreationTimestamp.Time,
+		ending:   o.DeletionTimestamp != nil || o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed,
+	}
+	for _, c := range o.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			p.ready = c.Status == corev1.ConditionTrue
+		}
+	}
+	for i := range o.Status.ContainerStatuses {
+		s := &o.Status.ContainerStatuses[i]
+		if s.Name != p.function.Name {
+			continue
+		}
+		p.restarts = s.RestartCount
+		p.down = s.State.Terminated != nil || s.RestartCount > 0 && s.State.Waiting != nil
+		p.started = s.State.Running != nil || s.State.Terminated != nil || s.LastTerminationState.Terminated != nil
+	}
+	if !p.ready {
+		p.problem = podProblem(o)
+	}
+	return p
+}
+
+// podProblem finds what keeps a pod from serving: its scheduling first, then its containers, since nothing later can have
+// been tried.
+func podProblem(o *corev1.Pod) string {
+	if o.Status.Phase == corev1.PodFailed && o.Status.Reason != "" {
+		return sentence(o.Status.Reason, o.Status.Message)
+	}
+	for _, c := range o.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+			return sentence(c.Reason, c.Message)
+		}
+	}
+	for _, containers := range [][]corev1.ContainerStatus{o.Status.InitContainerStatuses, o.Status.ContainerStatuses} {
+		for i := range containers {
+			if problem := containerProblem(&containers[i]); problem != "" {
+				return problem
+			}
+		}
+	}
+	return ""
+}
+
+func containerProblem(s *corev1.ContainerStatus) string {
+	end := s.State.Terminated
+	if end == nil {
+		end = s.LastTerminationState.Terminated
+	}
+	switch waiting := s.State.Waiting; {
+	case waiting != nil && waiting.Reason == "CrashLoopBackOff" && end != nil:
+		return sentence(waiting.Reason, endOf(end))
+	case waiting != nil && waiting.Reason != "PodInitializing" && waiting.Reason != "ContainerCreating" && waiting.Reason != "":
+		return sentence(waiting.Reason, waiting.Message)
+	case s.State.Terminated != nil && (end.ExitCode != 0 || end.Signal != 0):
+		return sentence(end.Reason, endOf(end))
+	case s.State.Running != nil && s.RestartCount > 0 && end != nil:
+		return sentence(end.Reason, fmt.Sprintf("%s, restarted %d times", endOf(end), s.RestartCount))
+	}
+	return ""
+}
+
+func endOf(t *corev1.ContainerStateTerminated) string {
+	how := fmt.Sprintf("the container ended with exit code %d", t.ExitCode)
+	if t.Reason == "OOMKilled" {
+		how = "the container used more memory than its limit"
+	}
+	if t.Message != "" {
+		how += ": " + t.Message
+	}
+	return how
+}
+
+// sentence joins a reason and a message to one line of bounded length.
+func sentence(reason, message string) string {
+	return oneLine(cmp.Or(reason, "Unknown") + ": " + cmp.Or(message, "no more is known"))
+}

@@ -1,0 +1,282 @@
+package kube
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+	"github.com/dragonchain/dc-provider/pkg/function/readypush"
+)
+
+const (
+	// defaultUser runs functions whose image names no user that a pod may run as.
+	defaultUser  = 1000
+	secretsPath  = "/var/openfaas/secrets"
+	defaultGrace = 30 * time.Second
+	// graceMargin is what the pod gets beyond the function's write_timeout, as OpenFaaS does.
+	graceMargin = 2 * time.Second
+)
+
+// podTemplate renders the pods. They pass the restricted Pod Security Standard.
+func (p *plan) podTemplate() corev1.PodTemplateSpec {
+	yes, no := true, false
+	grace := int64(p.grace().Seconds())
+	spec := corev1.PodSpec{
+		Containers:                    []corev1.Container{p.container()},
+		RestartPolicy:                 corev1.RestartPolicyAlways,
+		DNSPolicy:                     corev1.DNSClusterFirst,
+		NodeSelector:                  nodeSelector(p.fn.Constraints),
+		AutomountServiceAccountToken:  &no,
+		EnableServiceLinks:            &no,
+		TerminationGracePeriodSeconds: &grace,
+		SecurityContext: &corev1.PodSecurityContext{
+			RunAsNonRoot:   &yes,
+			RunAsUser:      p.user(),
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+	}
+	for _, name := range p.pull {
+		spec.ImagePullSecrets = append(spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
+	}
+	if p.fn.ReadOnlyRoot {
+		p.mount(&spec, "temp", "/tmp", false, corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}})
+	}
+	if len(p.mounted) > 0 {
+		p.mount(&spec, "secrets", secretsPath, true, p.secrets())
+	}
+	if p.fn.Policy.Watchdog() {
+		p.putWatchdog(&spec)
+	}
+	return corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: p.labels(), Annotations: p.annotations()},
+		Spec:       spec,
+	}
+}
+
+func (p *plan) container() corev1.Container {
+	return corev1.Container{
+		Name:            p.fn.Name,
+		Image:           p.pinned(),
+		ImagePullPolicy: corev1.PullIfNotPresent,
+		Ports:           []corev1.ContainerPort{{Name: "http", ContainerPort: port, Protocol: corev1.ProtocolTCP}},
+		Env:             p.env(),
+		Resources:       resourcesOf(p.fn),
+		ReadinessProbe:  p.readiness(),
+		LivenessProbe:   p.liveness(),
+		SecurityContext: lockedDown(p.fn.ReadOnlyRoot),
+	}
+}
+
+// pinned is the image by digest where that is known, so that every replica runs the same bytes.
+func (p *plan) pinned() string {
+	if p.image.Digest == "" {
+		return p.fn.Image
+	}
+	return pinned(p.fn.Image, p.image.Digest)
+}
+
+func (p *plan) user() *int64 {
+	user := int64(defaultUser)
+	if p.image.User != nil {
+		user = *p.image.User
+	}
+	return &user
+}
+
+func lockedDown(readOnlyRoot bool) *corev1.SecurityContext {
+	no := false
+	return &corev1.SecurityContext{
+		AllowPrivilegeEscalation: &no,
+		ReadOnlyRootFilesystem:   &readOnlyRoot,
+		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+	}
+}
+
+// env is the function's environment, and what the watchdog is to know.
+func (p *plan) env() []corev1.EnvVar {
+	values := make(map[string]string, len(p.fn.Env)+8)
+	maps.Copy(values, p.fn.Env)
+	if p.fn.Process != "" {
+		values["fprocess"] = p.fn.Process
+	}
+	if p.fn.Policy.Watchdog() {
+		if values["mode"] == "" {
+			values["mode"] = string(p.fn.Policy.Mode)
+		}
+		if p.fn.Policy.ReadyPath != "" && values["ready_path"] == "" {
+			values["ready_path"] = p.fn.Policy.ReadyPath
+		}
+		p.watchdogEnv(values)
+	}
+	env := make([]corev1.EnvVar, 0, len(values)+1)
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		// Kubernetes expands $(NAME) in values; a function gets what was sent, byte for byte.
+		env = append(env, corev1.EnvVar{Name: name, Value: strings.ReplaceAll(values[name], "$", "$$")})
+	}
+	if p.fn.Policy.Watchdog() {
+		env = append(env, corev1.EnvVar{Name: "DC_POD", ValueFrom: &corev1.EnvVarSource{
+			FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.name"},
+		}})
+	}
+	return env
+}
+
+func (p *plan) watchdogEnv(values map[string]string) {
+	values["DC_FUNCTION"] = p.fn.Ref.String()
+	if needsCommand(p.fn) {
+		command, err := json.Marshal(p.image.Command)
+		if err != nil {
+			panic(fmt.Sprintf("a list of strings is always JSON: %v", err))
+		}
+		values["DC_COMMAND"] = string(command)
+	}
+	if p.readyURL != "" {
+		values["DC_READY_URL"] = p.readyURL
+		values["DC_READY_TOKEN"] = readypush.DeriveToken(p.readyKey, p.fn.Ref.String(), p.fn.ID).Hex()
+	}
+}
+
+func (p *plan) readiness() *corev1.Probe {
+	probe := &corev1.Probe{PeriodSeconds: 2, TimeoutSeconds: 2, SuccessThreshold: 1, FailureThreshold: 3}
+	switch {
+	case p.fn.Policy.Watchdog():
+		probe.ProbeHandler = httpGet(readypush.ReadyPath)
+	case p.fn.Policy.ReadyPath != "":
+		probe.ProbeHandler = httpGet(p.fn.Policy.ReadyPath)
+	default:
+		probe.ProbeHandler = corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromString("http")}}
+	}
+	return probe
+}
+
+// liveness asks the watchdog. An image that serves by itself has promised no path, and one that merely stops listening is
+// taken out by its readiness.
+func (p *plan) liveness() *corev1.Probe {
+	if !p.fn.Policy.Watchdog() {
+		return nil
+	}
+	return &corev1.Probe{
+		ProbeHandler: httpGet("/_/health"), PeriodSeconds: 10, TimeoutSeconds: 5, SuccessThreshold: 1, FailureThreshold: 3,
+	}
+}
+
+func httpGet(path string) corev1.ProbeHandler {
+	return corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{
+		Path: path, Port: intstr.FromString("http"), Scheme: corev1.URISchemeHTTP,
+	}}
+}
+
+// grace is how long a pod may take to finish what is in flight.
+func (p *plan) grace() time.Duration {
+	grace := defaultGrace
+	if d, ok := function.ParseDuration(p.fn.Env["write_timeout"]); ok {
+		grace = d
+	}
+	return grace.Round(time.Second) + graceMargin
+}
+
+// secrets puts every key of every secret in one directory. The files are readable by whatever user the function runs as;
+// nobody else is in the container.
+func (p *plan) secrets() corev1.VolumeSource {
+	mode := int32(0o444)
+	projected := &corev1.ProjectedVolumeSource{DefaultMode: &mode}
+	for _, name := range p.mounted {
+		projected.Sources = append(projected.Sources, corev1.VolumeProjection{
+			Secret: &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: name}},
+		})
+	}
+	return corev1.VolumeSource{Projected: projected}
+}
+
+// mount adds a volume to the function's container.
+func (p *plan) mount(spec *corev1.PodSpec, name, path string, readOnly bool, source corev1.VolumeSource) {
+	spec.Volumes = append(spec.Volumes, corev1.Volume{Name: name, VolumeSource: source})
+	spec.Containers[0].VolumeMounts = append(spec.Containers[0].VolumeMounts,
+		corev1.VolumeMount{Name: name, MountPath: path, ReadOnly: readOnly})
+}
+
+// nodeSelector makes the function's constraints, which were checked, a selector of nodes.
+func nodeSelector(constraints []string) map[string]string {
+	if len(constraints) == 0 {
+		return nil
+	}
+	selector := make(map[string]string, len(constraints))
+	for _, c := range constraints {
+		key, value, _ := strings.Cut(c, "=")
+		selector[key] = value
+	}
+	return selector
+}
+
+// resourcesOf turns the function's resources, which were checked, into Kubernetes'.
+func resourcesOf(fn *function.Function) corev1.ResourceRequirements {
+	limits, _ := quantities("limits", fn.Limits)
+	requests, _ := quantities("requests", fn.Requests)
+	return corev1.ResourceRequirements{Limits: limits, Requests: requests}
+}
+
+// checkResources refuses quantities that cannot be read and requests above their limit.
+func checkResources(fn *function.Function) error {
+	limits, err := quantities("limits", fn.Limits)
+	if err != nil {
+		return err
+	}
+	requests, err := quantities("requests", fn.Requests)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(requests)) {
+		request := requests[name]
+		if limit, ok := limits[name]; ok && request.Cmp(limit) > 0 {
+			return function.Invalidf("requests.%s=%s is above limits.%s=%s", name, request.String(), name, limit.String())
+		}
+	}
+	return nil
+}
+
+func quantities(kind string, r *function.Resources) (corev1.ResourceList, error) {
+	if r == nil {
+		return nil, nil
+	}
+	list := make(corev1.ResourceList)
+	for _, q := range []struct {
+		name  corev1.ResourceName
+		value string
+	}{
+		{corev1.ResourceMemory, r.Memory}, {corev1.ResourceCPU, r.CPU},
+		{"nvidia.com/gpu", r.NvidiaGPU}, {"amd.com/gpu", r.AMDGPU}, {"intel.com/gpu", r.IntelGPU},
+	} {
+		if q.value == "" {
+			continue
+		}
+		quantity, err := resource.ParseQuantity(q.value)
+		if err != nil {
+			return nil, function.Invalidf("%s.%s=%.40q: %v", kind, q.name, q.value, err)
+		}
+		list[q.name] = quantity
+	}
+	if len(list) == 0 {
+		return nil, nil
+	}
+	return list, nil
+}
+
+// oneLine makes s fit for a status: one line of at most 300 bytes.
+func oneLine(s string) string {
+	const most = 300
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most-3], "") + "..."
+	}
+	return cmp.Or(s, "unknown")
+}

@@ -1,0 +1,260 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+)
+
+const (
+	retryMin = 50 * time.Millisecond
+	retryMax = 30 * time.Second
+	// settle is how long a change of pods waits before the status is written, so that one write tells of several.
+	settle = 200 * time.Millisecond
+	// roundTimeout bounds one round for one function.
+	roundTimeout = time.Minute
+)
+
+// The events that have a function looked at. All do the same: what is to be done is told by what is there.
+
+func (c *Cluster) recordChanged(ref function.Ref, before, after *record) {
+	if after == nil || before != nil && before.uid != after.uid {
+		c.departed(string(before.uid))
+	}
+	c.table.mark(ref)
+	if after == nil || before == nil || before.generation != after.generation || before.rollout != after.rollout ||
+		before.uid != after.uid || before.deleting != after.deleting {
+		c.queue.Add(ref)
+	}
+}
+
+func (c *Cluster) podChanged(key function.Ref, before, after *pod) {
+	now := c.pods.get(key)
+	for _, p := range []*pod{before, after} {
+		if p == nil {
+			continue
+		}
+		if now != nil && now.function == p.function {
+			c.table.set(p.function, key.Name, now)
+		} else {
+			c.table.set(p.function, key.Name, nil)
+		}
+		c.queue.AddAfter(p.function, settle)
+	}
+}
+
+func (c *Cluster) deploymentChanged(ref function.Ref, before, after *deployment) {
+	if before != nil && after != nil {
+		c.queue.AddAfter(ref, settle)
+		return
+	}
+	c.queue.Add(ref)
+}
+
+func (c *Cluster) serviceChanged(ref function.Ref, _, after *service) {
+	if after == nil {
+		c.queue.Add(ref)
+	}
+}
+
+// work reconciles one function after another until the queue is shut down.
+func (c *Cluster) work(ctx context.Context) {
+	for {
+		ref, shutdown := c.queue.Get()
+		if shutdown {
+			return
+		}
+		c.round(ctx, ref)
+		c.queue.Done(ref)
+	}
+}
+
+func (c *Cluster) round(ctx context.Context, ref function.Ref) {
+	limited, cancel := context.WithTimeout(ctx, roundTimeout)
+	defer cancel()
+	err := c.reconcile(limited, ref)
+	switch {
+	case err == nil:
+		c.queue.Forget(ref)
+	case ctx.Err() != nil: // we are to end
+	case errors.Is(err, function.ErrInvalid):
+		// Said in the function's status; it is looked at again, since a missing secret may come.
+		c.queue.AddRateLimited(ref)
+	default:
+		c.log.Warn("reconciling will be tried again", "function", ref.Name, "namespace", ref.Namespace, "err", err)
+		c.queue.AddRateLimited(ref)
+	}
+}
+
+// reconcile compares what a record asks for with what is there, and acts on the difference.
+func (c *Cluster) reconcile(ctx context.Context, ref function.Ref) error {
+	r := c.records.get(ref)
+	if err := c.sweep(ctx, ref, r); err != nil {
+		return err
+	}
+	switch {
+	case r == nil:
+		return nil
+	case r.deleting:
+		return c.finalize(ctx, ref, r)
+	}
+	o, err := c.apply(ctx, ref, r)
+	if err != nil && !errors.Is(err, function.ErrInvalid) {
+		o.waiting = oneLine(err.Error())
+	}
+	if errors.Is(err, function.ErrInvalid) {
+		o.mend = err.Error()
+	}
+	// The record may have changed meanwhile, by ourselves if by nobody else.
+	if r = c.records.get(ref); r == nil || r.deleting {
+		return nil
+	}
+	if o.image == nil {
+		o.image = r.status.image
+	}
+	return errors.Join(err, c.writeStatus(ctx, ref, r, c.judge(ref, r, o)))
+}
+
+// apply makes what the record asks for. An error that wraps ErrInvalid is for a user to mend.
+func (c *Cluster) apply(ctx context.Context, ref function.Ref, r *record) (o outcome, err error) {
+	if r.problem != "" {
+		return outcome{mend: r.problem}, nil
+	}
+	if !c.Managed(ref.Namespace) {
+		return outcome{mend: errUnmanaged(ref.Namespace).Error()}, nil
+	}
+	if r, err = c.claim(ctx, ref, r); err != nil {
+		return o, err
+	}
+	if err := c.prepare(ctx, r); err != nil {
+		return o, err
+	}
+	if r.fn.Replicas == 0 {
+		return o, c.removeWorkload(ctx, ref, r.uid)
+	}
+	return c.ensureWorkload(ctx, ref, r)
+}
+
+// claim puts our finalizer on a record that was not made by us.
+func (c *Cluster) claim(ctx context.Context, ref function.Ref, r *record) (*record, error) {
+	if slices.Contains(r.finalizers, finalizer) {
+		return r, nil
+	}
+	err := c.editFinalizers(ctx, ref, r, func(list []string) []string {
+		if slices.Contains(list, finalizer) {
+			return list
+		}
+		return append(list, finalizer)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if claimed := c.records.get(ref); claimed != nil && claimed.uid == r.uid {
+		return claimed, nil
+	}
+	return nil, fmt.Errorf("record is gone: %w", function.ErrConflict)
+}
+
+// prepare calls OnDeploy once for every policy of a record.
+func (c *Cluster) prepare(ctx context.Context, r *record) error {
+	c.mu.Lock()
+	policy, done := c.prepared[r.fn.ID]
+	c.mu.Unlock()
+	if done && policy == r.fn.Policy {
+		return nil
+	}
+	if err := c.cfg.OnDeploy(ctx, r.fn); err != nil {
+		return fmt.Errorf("prepare the deployment: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.prepared[r.fn.ID] = r.fn.Policy
+	return nil
+}
+
+// finalize takes away all that belongs to a record that is being deleted, and then the record.
+func (c *Cluster) finalize(ctx context.Context, ref function.Ref, r *record) error {
+	if !slices.Contains(r.finalizers, finalizer) {
+		return nil // we never had it, or have let go of it
+	}
+	if err := c.removeWorkload(ctx, ref, r.uid); err != nil {
+		return err
+	}
+	fn := r.fn
+	if fn == nil {
+		fn = &function.Function{Spec: function.Spec{Ref: ref}, ID: string(r.uid)}
+	}
+	if err := c.cfg.OnDelete(ctx, fn); err != nil {
+		return fmt.Errorf("delete what belongs to the function: %w", err)
+	}
+	err := c.editFinalizers(ctx, ref, r, func(list []string) []string {
+		return slices.DeleteFunc(list, func(f string) bool { return f == finalizer })
+	})
+	if err != nil && !errors.Is(err, function.ErrNotFound) {
+		return err
+	}
+	c.log.Info("function deleted", "function", ref.Name, "namespace", ref.Namespace)
+	return nil
+}
+
+// sweep removes pods of other records than the current one, if there is one: Kubernetes' controllers, working from caches
+// of their own, may have made a pod just after we had deleted its siblings.
+func (c *Cluster) sweep(ctx context.Context, ref function.Ref, r *record) error {
+	strays := make(map[types.UID]bool)
+	for _, p := range c.table.podsOf(ref) {
+		if p.record != "" && !p.ending && (r == nil || p.record != r.uid) {
+			strays[p.record] = true
+		}
+	}
+	if len(strays) == 0 {
+		return nil
+	}
+	current, err := c.getObject(ctx, ref)
+	switch {
+	case errors.Is(err, function.ErrNotFound):
+	case err != nil:
+		return err
+	case strays[current.UID]:
+		return c.records.observe(current) // it is our cache that is behind
+	}
+	for uid := range strays {
+		if err := c.removeWorkload(ctx, ref, uid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// departed tells whoever waits for a record to be gone.
+func (c *Cluster) departed(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.prepared, id)
+	if gone := c.departures[id]; gone != nil {
+		close(gone)
+		delete(c.departures, id)
+	}
+}
+
+// departure returns a channel that is closed when the record with that identity is gone.
+func (c *Cluster) departure(ref function.Ref, id string) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	gone := c.departures[id]
+	if gone == nil {
+		gone = make(chan struct{})
+		// Under the lock, so that a departure between the look and the note is not missed.
+		if r := c.records.get(ref); r == nil || string(r.uid) != id {
+			close(gone)
+			return gone
+		}
+		c.departures[id] = gone
+	}
+	return gone
+}
