@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -197,6 +199,70 @@ func TestBolt_QuotaOfTheStore(t *testing.T) {
 			t.Errorf("%d bytes: %v, want %v", len(value), err, want)
 		}
 	}
+}
+
+func TestBolt_DiskFull(t *testing.T) {
+	s, h := openHeap(t, heapstore.Options{})
+	value := bytes.Repeat([]byte("x"), 100<<10)
+	commit := func(n int) error {
+		return s.Commit(t.Context(), h, []heapstore.Write{{Key: fmt.Sprint("a", n), Value: value}, {Key: fmt.Sprint("z", n), Value: value}}, 0)
+	}
+	lift := limitFileSize(t, 1<<20)
+	n, err := 0, error(nil)
+	for ; err == nil && n < 100; n++ {
+		err = commit(n)
+	}
+	failed := n - 1
+	for _, refusal := range []error{nil, heapstore.ErrQuota, heapstore.ErrNoHeap, heapstore.ErrClosed, context.Canceled} {
+		if errors.Is(err, refusal) {
+			t.Fatalf("commit %d gives %v, want an error of the disk", failed, err)
+		}
+	}
+	check := func(n int, want error) {
+		t.Helper()
+		for _, key := range []string{fmt.Sprint("a", n), fmt.Sprint("z", n)} {
+			if got, err := s.Get(t.Context(), h, key); !errors.Is(err, want) || want == nil && !bytes.Equal(got, value) {
+				t.Errorf("key %s has %d bytes, %v, want %v", key, len(got), err, want)
+			}
+		}
+	}
+	for n := range failed {
+		check(n, nil)
+	}
+	check(failed, heapstore.ErrNoKey)
+	if err := commit(failed); err == nil {
+		t.Error("the full disk takes a commit")
+	}
+	check(failed, heapstore.ErrNoKey)
+
+	lift()
+	if err := commit(failed); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+	check(failed, nil)
+}
+
+// limitFileSize makes writes fail that would make any file of this process larger, until lift is called or the test ends:
+// a full disk without a disk of its own.
+func limitFileSize(t *testing.T, bytes uint64) (lift func()) {
+	t.Helper()
+	var before syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before); err != nil {
+		t.Fatal(err)
+	}
+	// Otherwise the kernel ends the process at the first such write.
+	signal.Ignore(syscall.SIGXFSZ)
+	lift = func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before); err != nil {
+			t.Error(err)
+		}
+		signal.Reset(syscall.SIGXFSZ)
+	}
+	t.Cleanup(lift)
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: bytes, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	return lift
 }
 
 // FuzzBolt_Key commits any key and wants it back, or a refusal that says why and nothing written.

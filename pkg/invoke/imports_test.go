@@ -1,0 +1,22 @@
+package invoke_test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// Stores and proxies are joined in by cmd, so that each can be replaced; the domain is all that they share.
+func TestImports_DomainOnly(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path := range strings.FieldsSeq(string(out)) {
+		switch path {
+		case "github.com/dragonchain/dc-provider/pkg/invoke", "github.com/dragonchain/dc-provider/pkg/function":
+		default:
+			t.Errorf("imports %s", path)
+		}
+	}
+}
