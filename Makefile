@@ -120,6 +120,7 @@ lint: $(STAMP)/staticcheck-$(STATICCHECK_VERSION) ## gofmt, go vet, staticcheck 
 test-unit: packages ## unit tests of every module, with the race detector
 	@for m in $(MODULES); do echo "==> test $$m"; (cd $$m && \
 		CGO_ENABLED=1 go test -race $$(go list ./... | grep -v -e '/test/e2e$$')); done
+	@echo "==> test examples/balance"; python3 -B -m unittest discover -s examples/balance
 
 .PHONY: test-fuzz
 test-fuzz: ## every fuzz target for FUZZTIME

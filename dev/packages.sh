@@ -16,6 +16,7 @@ needs=(
 	git:/usr/bin/git
 	gcc:/usr/bin/gcc
 	libc6-dev:/usr/include/stdlib.h
+	python3:/usr/bin/python3
 )
 
 command -v go >/dev/null || { echo "missing: Go 1.26 or newer (https://go.dev/dl/)" >&2; exit 1; }

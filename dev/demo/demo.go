@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -169,14 +168,4 @@ func (d demo) cowsay(ctx context.Context) error {
 		err = fmt.Errorf("heap of \"cowsay\": what the cow said is not there")
 	}
 	return err
-}
-
-func (d demo) farewell(gateway *url.URL) {
-	d.say("\nThe provider answers at %s. To go on:", gateway)
-	d.say(`
-  . .dev/env
-  echo -n "$OPENFAAS_PASSWORD" | faas-cli login --gateway "$OPENFAAS_URL" --username "$OPENFAAS_USER" --password-stdin
-  faas-cli list
-  faas-cli invoke cowsay < examples/transaction.json
-  curl -u "$OPENFAAS_USER:$OPENFAAS_PASSWORD" "$OPENFAAS_URL/heap/balance?prefix=account-"`)
 }

@@ -49,6 +49,5 @@ func run(ctx context.Context, out io.Writer, examples string) error {
 			return err
 		}
 	}
-	d.farewell(gateway)
 	return nil
 }
