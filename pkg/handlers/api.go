@@ -14,7 +14,8 @@ import (
 
 // Functions keeps the records of functions. Lookup, List and Status answer from memory: a stock gateway asks for a status
 // on nearly every invocation. A change is visible to them once the call that made it has returned nil, and Delete returns
-// once the name is free. The errors are those of package function.
+// once the name is free. Create and Update refuse a spec that function.Check refuses, or that the cluster would. The errors
+// are those of package function.
 type Functions interface {
 	Lookup(ref function.Ref) (*function.Function, bool)
 	List(namespace string) []*function.Function
@@ -82,9 +83,10 @@ type Config struct {
 
 // API answers the OpenFaaS REST API. It is safe for concurrent use.
 type API struct {
-	Config
+	cfg  Config
+	fail func(http.ResponseWriter, *http.Request, error, forms)
 
-	fail     func(http.ResponseWriter, *http.Request, error, forms)
+	// draining is closed by Drain.
 	draining chan struct{}
 	drain    sync.Once
 }
@@ -116,62 +118,9 @@ func New(cfg Config) (*API, error) {
 	if cfg.Healthy == nil {
 		cfg.Healthy = func(context.Context) error { return nil }
 	}
-	return &API{Config: cfg, fail: errorWriter(cfg.Log), draining: make(chan struct{})}, nil
+	return &API{cfg: cfg, fail: errorWriter(cfg.Log), draining: make(chan struct{})}, nil
 }
 
 // Drain ends the log streams that follow: a server that shuts down would wait for them until its deadline. Give it to
 // http.Server.RegisterOnShutdown. It may be called again.
 func (a *API) Drain() { a.drain.Do(func() { close(a.draining) }) }
-
-// Gateway answers clients as the OpenFaaS gateway does.
-func (a *API) Gateway() http.Handler {
-	routes := append(a.management(), a.heapRoutes()...)
-	routes = append(routes,
-		route{method: "GET", path: "/system/info", serve: a.gatewayInfo, auth: true},
-		route{method: "GET", path: "/healthz", serve: a.health},
-	)
-	return a.router(routes)
-}
-
-// Provider answers a stock OpenFaaS gateway as an OpenFaaS provider does, and the watchdogs.
-func (a *API) Provider() http.Handler {
-	routes := append(a.management(),
-		route{method: "GET", path: "/system/info", serve: a.providerInfo, auth: true},
-		route{method: "GET", path: "/healthz", serve: a.health},
-		route{method: "HEAD", path: "/healthz", serve: a.health},
-	)
-	if a.Ready != nil {
-		routes = append(routes, route{method: "POST", path: "/dc/ready", serve: a.Ready.serve})
-	}
-	return a.router(routes)
-}
-
-// management are the routes that both listeners have.
-func (a *API) management() []route {
-	const (
-		functions  = "/system/functions"
-		secrets    = "/system/secrets"
-		namespaces = "/system/namespaces"
-		namespace  = "/system/namespace/{name:[-a-zA-Z_0-9.]*}"
-	)
-	deleted := forms{http.StatusNotFound: raw, http.StatusInternalServerError: raw}
-	secret := forms{http.StatusNotFound: empty, http.StatusConflict: empty, http.StatusInternalServerError: empty}
-	return []route{
-		{method: "GET", path: functions, serve: a.listFunctions, auth: true},
-		{method: "POST", path: functions, serve: a.deployFunction, auth: true},
-		{method: "PUT", path: functions, serve: a.updateFunction, auth: true},
-		{method: "DELETE", path: functions, serve: a.deleteFunction, auth: true, forms: deleted},
-		{method: "GET", path: "/system/function/{name:[-a-zA-Z_0-9.]+}", serve: a.functionStatus, auth: true, forms: forms{http.StatusNotFound: empty}},
-		{method: "POST", path: "/system/scale-function/{name:[-a-zA-Z_0-9.]+}", serve: a.scaleFunction, auth: true},
-		{method: "GET", path: secrets, serve: a.listSecrets, auth: true, forms: secret},
-		{method: "POST", path: secrets, serve: a.createSecret, auth: true, forms: secret},
-		{method: "PUT", path: secrets, serve: a.updateSecret, auth: true, forms: secret},
-		{method: "DELETE", path: secrets, serve: a.deleteSecret, auth: true, forms: secret},
-		{method: "GET", path: "/system/logs", serve: a.logs, auth: true},
-		{method: "GET", path: namespaces, serve: a.listNamespaces, auth: true},
-		{method: "GET", path: namespace, serve: a.getNamespace, auth: true},
-		{method: "POST", path: namespace, serve: a.createNamespace, auth: true},
-		{method: "PUT", path: namespace, serve: a.updateNamespace, auth: true},
-		{method: "DELETE", path: namespace, serve: a.deleteNamespace, auth: true},
-	}
-}

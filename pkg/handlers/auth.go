@@ -23,7 +23,7 @@ func (a *API) authenticate(next http.Handler) http.Handler {
 // authentic takes the same time whichever of the two is wrong, and however much of it is right.
 func (a *API) authentic(r *http.Request) bool {
 	givenUser, givenPassword, _ := r.BasicAuth()
-	user, password := a.Credentials()
+	user, password := a.cfg.Credentials()
 	same := sameSecret(givenUser, user) & sameSecret(givenPassword, password)
 	return same == 1 && user != "" && password != ""
 }

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// maxBodyBytes is what an object in Kubernetes may have at most, which is where the body ends up.
+	// maxBodyBytes is below what Kubernetes takes for one object, which is where most of the body ends up.
 	maxBodyBytes = 1 << 20
 	// bodyTimeout ends requests that send their body a byte at a time.
 	bodyTimeout = 30 * time.Second
@@ -123,8 +123,10 @@ func answerJSON(w http.ResponseWriter, v any) error {
 	return nil
 }
 
-// answer answers with a status and no body.
-func answer(w http.ResponseWriter, status int) error {
-	w.WriteHeader(status)
-	return nil
+// answered answers with a status and no body, if what was asked for was done.
+func answered(w http.ResponseWriter, status int, err error) error {
+	if err == nil {
+		w.WriteHeader(status)
+	}
+	return err
 }

@@ -19,8 +19,6 @@ import (
 const internalHeader = "X-OpenFaaS-Internal"
 
 var (
-	// errInternal: a handler panicked; the cause is in the log.
-	errInternal = errors.New("internal error")
 	// errQuery: a parameter of a query cannot be read and OpenFaaS answers so with 422.
 	errQuery = errors.New("bad query")
 	// errUnhealthy: the provider cannot do its work.
@@ -40,6 +38,7 @@ type row struct {
 	retry int
 }
 
+// shuttingDown is also the row for a context that ended though its caller is still there.
 var shuttingDown = row{is: heapstore.ErrClosed, status: http.StatusServiceUnavailable, text: "the provider is shutting down"}
 
 // table is the one place where errors become statuses. The first row that fits counts: an error of ours may have the end of
@@ -108,7 +107,6 @@ func errorWriter(log *slog.Logger) func(http.ResponseWriter, *http.Request, erro
 	return func(w http.ResponseWriter, r *http.Request, err error, forms forms) {
 		row := classify(err)
 		if row.is == context.Canceled && r.Context().Err() == nil {
-			// Not the caller's context: ours ended.
 			row = shuttingDown
 		}
 		log.Log(r.Context(), level(row.status), "request refused", "method", r.Method, "path", r.URL.Path, "status", row.status, "err", err)

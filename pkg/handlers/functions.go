@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"cmp"
+	"context"
 	"maps"
 	"net/http"
 	"slices"
@@ -19,33 +20,27 @@ func (a *API) listFunctions(w http.ResponseWriter, r *http.Request) error {
 	}
 	// Not nil: clients need [] where there is none.
 	statuses := []types.FunctionStatus{}
-	for _, f := range a.Functions.List(namespace) {
-		statuses = append(statuses, statusOf(f, a.Functions.Status(f.Ref)))
+	for _, f := range a.cfg.Functions.List(namespace) {
+		statuses = append(statuses, statusOf(f, a.cfg.Functions.Status(f.Ref)))
 	}
 	slices.SortFunc(statuses, func(x, y types.FunctionStatus) int { return cmp.Compare(x.Name, y.Name) })
 	return answerJSON(w, statuses)
 }
 
 func (a *API) deployFunction(w http.ResponseWriter, r *http.Request) error {
-	spec, err := a.deployment(w, r)
-	if err != nil {
-		return err
-	}
-	if err := a.Functions.Create(r.Context(), spec); err != nil {
-		return err
-	}
-	return answer(w, http.StatusAccepted)
+	return a.writeFunction(w, r, a.cfg.Functions.Create)
 }
 
 func (a *API) updateFunction(w http.ResponseWriter, r *http.Request) error {
+	return a.writeFunction(w, r, a.cfg.Functions.Update)
+}
+
+func (a *API) writeFunction(w http.ResponseWriter, r *http.Request, write func(context.Context, function.Spec) error) error {
 	spec, err := a.deployment(w, r)
 	if err != nil {
 		return err
 	}
-	if err := a.Functions.Update(r.Context(), spec); err != nil {
-		return err
-	}
-	return answer(w, http.StatusAccepted)
+	return answered(w, http.StatusAccepted, write(r.Context(), spec))
 }
 
 func (a *API) deleteFunction(w http.ResponseWriter, r *http.Request) error {
@@ -60,10 +55,8 @@ func (a *API) deleteFunction(w http.ResponseWriter, r *http.Request) error {
 	if err := function.CheckName(body.FunctionName); err != nil {
 		return err
 	}
-	if err := a.Functions.Delete(r.Context(), function.Ref{Name: body.FunctionName, Namespace: namespace}); err != nil {
-		return err
-	}
-	return answer(w, http.StatusAccepted)
+	ref := function.Ref{Name: body.FunctionName, Namespace: namespace}
+	return answered(w, http.StatusAccepted, a.cfg.Functions.Delete(r.Context(), ref))
 }
 
 // statusAnnotation carries, in the answer for one function, why it has fewer replicas than it wants: the one place where
@@ -75,7 +68,7 @@ func (a *API) functionStatus(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	observed := a.Functions.Status(f.Ref)
+	observed := a.cfg.Functions.Status(f.Ref)
 	status := statusOf(f, observed)
 	if observed.Reason != "" {
 		annotations := map[string]string{}
@@ -97,10 +90,7 @@ func (a *API) scaleFunction(w http.ResponseWriter, r *http.Request) error {
 	}
 	// More than the policy allows is brought down to it, so any number that an int cannot hold is as good as the largest.
 	replicas := f.Policy.Scale.Clamp(int(min(body.Replicas, 1<<30)))
-	if err := a.Functions.Scale(r.Context(), f.Ref, replicas); err != nil {
-		return err
-	}
-	return answer(w, http.StatusAccepted)
+	return answered(w, http.StatusAccepted, a.cfg.Functions.Scale(r.Context(), f.Ref, replicas))
 }
 
 // lookup finds the function that the path names. The name is taken literally: a dot in it parts no namespace.
@@ -113,7 +103,7 @@ func (a *API) lookup(r *http.Request, namespaceInBody string) (*function.Functio
 }
 
 func (a *API) find(ref function.Ref) (*function.Function, error) {
-	f, found := a.Functions.Lookup(ref)
+	f, found := a.cfg.Functions.Lookup(ref)
 	if !found {
 		return nil, function.NotFoundf("function %.80q is not in namespace %q", ref.Name, ref.Namespace)
 	}

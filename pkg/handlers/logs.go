@@ -32,7 +32,7 @@ func (a *API) logs(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	lines, err := a.Logs.Logs(ctx, query)
+	lines, err := a.cfg.Logs.Logs(ctx, query)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 func (a *API) listNamespaces(w http.ResponseWriter, _ *http.Request) error {
-	names := slices.Sorted(slices.Values(append([]string{a.DefaultNamespace}, a.Namespaces.Namespaces()...)))
+	names := slices.Sorted(slices.Values(append([]string{a.cfg.DefaultNamespace}, a.cfg.Namespaces.Namespaces()...)))
 	return answerJSON(w, slices.Compact(names))
 }
 
@@ -21,7 +21,7 @@ func (a *API) getNamespace(w http.ResponseWriter, r *http.Request) error {
 	if checkNamespace(name) != nil {
 		return function.NotFoundf("namespace %.80q is not one for functions", name)
 	}
-	namespace, err := a.Namespaces.Namespace(r.Context(), name)
+	namespace, err := a.cfg.Namespaces.Namespace(r.Context(), name)
 	if err != nil {
 		return err
 	}
@@ -33,10 +33,7 @@ func (a *API) createNamespace(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Namespaces.CreateNamespace(r.Context(), namespace); err != nil {
-		return err
-	}
-	return answer(w, http.StatusCreated)
+	return answered(w, http.StatusCreated, a.cfg.Namespaces.CreateNamespace(r.Context(), namespace))
 }
 
 func (a *API) updateNamespace(w http.ResponseWriter, r *http.Request) error {
@@ -44,10 +41,7 @@ func (a *API) updateNamespace(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Namespaces.UpdateNamespace(r.Context(), namespace); err != nil {
-		return err
-	}
-	return answer(w, http.StatusAccepted)
+	return answered(w, http.StatusAccepted, a.cfg.Namespaces.UpdateNamespace(r.Context(), namespace))
 }
 
 func (a *API) deleteNamespace(w http.ResponseWriter, r *http.Request) error {
@@ -55,13 +49,10 @@ func (a *API) deleteNamespace(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if namespace.Name == a.DefaultNamespace {
+	if namespace.Name == a.cfg.DefaultNamespace {
 		return function.Invalidf("namespace %q is the default one and stays", namespace.Name)
 	}
-	if err := a.Namespaces.DeleteNamespace(r.Context(), namespace.Name); err != nil {
-		return err
-	}
-	return answer(w, http.StatusAccepted)
+	return answered(w, http.StatusAccepted, a.cfg.Namespaces.DeleteNamespace(r.Context(), namespace.Name))
 }
 
 // namespaceOf reads a namespace from a request, named by its path or its body, or by both alike, and marks it as

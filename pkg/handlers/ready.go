@@ -111,7 +111,7 @@ func (p *ReadyPush) serve(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p.mark(ref, f.ID, message.Pod, ip.String())
-	return answer(w, http.StatusNoContent)
+	return answered(w, http.StatusNoContent, nil)
 }
 
 func readMessage(w http.ResponseWriter, r *http.Request) (readypush.Message, error) {

@@ -34,21 +34,21 @@ func (a *API) namespace(r *http.Request, inBody string) (string, error) {
 
 // alias lets openfaas-fn mean the default namespace, unless there is one of that name.
 func (a *API) alias(name string) string {
-	if name == openfaasNamespace && !a.Namespaces.Managed(name) {
-		return a.DefaultNamespace
+	if name == openfaasNamespace && !a.cfg.Namespaces.Managed(name) {
+		return a.cfg.DefaultNamespace
 	}
 	return name
 }
 
 // managed refuses namespaces that are not for functions.
 func (a *API) managed(name string) (string, error) {
-	if name == "" || name == a.DefaultNamespace {
-		return a.DefaultNamespace, nil
+	if name == "" || name == a.cfg.DefaultNamespace {
+		return a.cfg.DefaultNamespace, nil
 	}
 	if err := checkNamespace(name); err != nil {
 		return "", err
 	}
-	if !a.Namespaces.Managed(name) {
+	if !a.cfg.Namespaces.Managed(name) {
 		return "", function.Invalidf(`namespace %q is not one for functions: create it here, or annotate it with openfaas: "1"`, name)
 	}
 	return name, nil

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"fmt"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -15,8 +16,8 @@ type handler func(w http.ResponseWriter, r *http.Request) error
 type route struct {
 	method, path string
 	serve        handler
-	// auth asks for the credentials first.
-	auth bool
+	// open asks for no credentials.
+	open bool
 	// prefix makes path a prefix.
 	prefix bool
 	// forms are the statuses whose body is not a line of text.
@@ -30,10 +31,10 @@ var rawPrefixes = []string{"/function/", "/heap/"}
 // router answers the routes and /function/.
 func (a *API) router(routes []route) http.Handler {
 	clean, unclean := mux.NewRouter(), mux.NewRouter().SkipClean(true)
-	unclean.PathPrefix("/function/").Handler(a.guardStream(a.Invoke))
+	unclean.PathPrefix("/function/").Handler(a.guardStream(a.cfg.Invoke))
 	for _, rt := range routes {
 		var handler http.Handler = a.guard(rt)
-		if rt.auth {
+		if !rt.open {
 			handler = a.authenticate(handler)
 		}
 		if rt.prefix {
@@ -59,15 +60,13 @@ func (a *API) guard(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tracked := &trackedWriter{ResponseWriter: w}
 		defer func() {
-			cause := recover()
-			if cause == nil {
-				return
+			switch cause := recover(); {
+			case cause == nil:
+			case cause == http.ErrAbortHandler || tracked.wrote:
+				a.abort(r, cause)
+			default:
+				a.fail(w, r, fmt.Errorf("panic: %v: %s", cause, debug.Stack()), rt.forms)
 			}
-			a.logPanic(r, cause)
-			if cause == http.ErrAbortHandler || tracked.wrote {
-				panic(http.ErrAbortHandler)
-			}
-			a.fail(w, r, errInternal, rt.forms)
 		}()
 		if err := rt.serve(tracked, r); err != nil {
 			a.fail(w, r, err, rt.forms)
@@ -76,24 +75,25 @@ func (a *API) guard(rt route) http.Handler {
 }
 
 // guardStream is guard for the data plane, whose writer must stay what the server gave: upgrades and zero-copy depend on
-// it. What was answered before a panic is not known then, so the connection is dropped.
+// it. What was answered before a panic is not known then.
 func (a *API) guardStream(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			if cause := recover(); cause != nil {
-				a.logPanic(r, cause)
-				panic(http.ErrAbortHandler)
+				a.abort(r, cause)
 			}
 		}()
 		next.ServeHTTP(w, r)
 	})
 }
 
-// logPanic tells of a panic, except the one by which a handler asks the server to drop the connection.
-func (a *API) logPanic(r *http.Request, cause any) {
+// abort drops the connection, so that half an answer is not taken for a whole one, and logs why, unless a handler asked
+// for it.
+func (a *API) abort(r *http.Request, cause any) {
 	if cause != http.ErrAbortHandler {
-		a.Log.Error("request panicked", "method", r.Method, "path", r.URL.Path, "err", cause, "stack", string(debug.Stack()))
+		a.cfg.Log.Error("answer aborted", "method", r.Method, "path", r.URL.Path, "err", fmt.Sprintf("panic: %v: %s", cause, debug.Stack()))
 	}
+	panic(http.ErrAbortHandler)
 }
 
 // trackedWriter remembers whether an answer was begun. Optional interfaces are reached by http.ResponseController.

@@ -234,7 +234,7 @@ func TestRouter_PanicIsAnsweredAndLogged(t *testing.T) {
 	for _, h := range listeners(newAPI(t, cfg)) {
 		log.Reset()
 		wantLine(t, call(h, "GET", "/system/function/cow?namespace=fns", ""), 500, "internal error")
-		if !strings.Contains(log.String(), "a defect") || !strings.Contains(log.String(), "router_test.go") {
+		if !strings.Contains(log.String(), "a defect") || !strings.Contains(log.String(), "router_test.go") || strings.Count(log.String(), "level=") != 1 {
 			t.Errorf("log %q", log.String())
 		}
 	}

@@ -15,7 +15,7 @@ func (a *API) listSecrets(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	names, err := a.Secrets.ListSecrets(r.Context(), namespace)
+	names, err := a.cfg.Secrets.ListSecrets(r.Context(), namespace)
 	if err != nil {
 		return err
 	}
@@ -28,11 +28,11 @@ func (a *API) listSecrets(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) createSecret(w http.ResponseWriter, r *http.Request) error {
-	return a.writeSecret(w, r, a.Secrets.CreateSecret)
+	return a.writeSecret(w, r, a.cfg.Secrets.CreateSecret)
 }
 
 func (a *API) updateSecret(w http.ResponseWriter, r *http.Request) error {
-	return a.writeSecret(w, r, a.Secrets.UpdateSecret)
+	return a.writeSecret(w, r, a.cfg.Secrets.UpdateSecret)
 }
 
 func (a *API) writeSecret(w http.ResponseWriter, r *http.Request, write func(ctx context.Context, namespace, name string, value []byte) error) error {
@@ -45,10 +45,7 @@ func (a *API) writeSecret(w http.ResponseWriter, r *http.Request, write func(ctx
 	if len(value) == 0 {
 		value = []byte(secret.Value)
 	}
-	if err := write(r.Context(), namespace, secret.Name, value); err != nil {
-		return err
-	}
-	return answer(w, http.StatusAccepted)
+	return answered(w, http.StatusAccepted, write(r.Context(), namespace, secret.Name, value))
 }
 
 func (a *API) deleteSecret(w http.ResponseWriter, r *http.Request) error {
@@ -56,10 +53,7 @@ func (a *API) deleteSecret(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Secrets.DeleteSecret(r.Context(), namespace, secret.Name); err != nil {
-		return err
-	}
-	return answer(w, http.StatusAccepted)
+	return answered(w, http.StatusAccepted, a.cfg.Secrets.DeleteSecret(r.Context(), namespace, secret.Name))
 }
 
 // secret reads the secret that a request is about, with its name checked, and the namespace.
