@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -24,8 +23,9 @@ type sentBody struct {
 	// readDeadline bounds reads from source, or is nil if nothing is to be read ahead.
 	readDeadline func(time.Time) error
 
-	// memory is the whole body, if it was read ahead.
-	memory []byte
+	// memory is the whole body, if it was read ahead; abandoned is set if that went wrong halfway.
+	memory    []byte
+	abandoned bool
 
 	// mu guards what the transport's goroutine sees of the body.
 	mu      sync.Mutex
@@ -51,12 +51,10 @@ func (b *sentBody) readAhead(deadline time.Time) error {
 	}
 	// An error means that the listener's own limits are all there are.
 	_ = b.readDeadline(deadline)
-	memory := make([]byte, b.length)
-	if _, err := io.ReadFull(b.source, memory); err != nil {
-		return err
-	}
-	// Only the read of the end tells the server that the body is complete.
-	if _, err := b.source.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
+	// The server takes a body for complete once its end was read, which is what ReadAll does.
+	memory, err := io.ReadAll(io.LimitReader(b.source, aheadBytes+1))
+	if err != nil {
+		b.abandoned = true
 		return err
 	}
 	_ = b.readDeadline(time.Time{})

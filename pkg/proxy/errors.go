@@ -26,9 +26,6 @@ var (
 	ErrCanceled = errors.New("caller went away")
 )
 
-// internalHeader marks answers that the platform made; retry logic tells them by it from a function's own.
-const internalHeader = "X-OpenFaaS-Internal"
-
 // failure is one of the conditions above with the line that the caller is told and, for the log, the cause.
 type failure struct {
 	kind  error

@@ -18,16 +18,23 @@ type forwarder struct {
 	transport *http.Transport
 }
 
-// newForwarder returns a forwarder that hands errors to fail before it has written anything.
-func newForwarder(log *slog.Logger, fail func(http.ResponseWriter, *http.Request, error)) *forwarder {
+// newForwarder returns a forwarder that tells callers by tell what they are told of every call, and hands errors to fail
+// before it has written anything.
+func newForwarder(log *slog.Logger, tell func(http.Header, identity), fail func(http.ResponseWriter, *http.Request, identity, error)) *forwarder {
 	return &forwarder{
 		transport: newTransport(),
 		proxy: httputil.ReverseProxy{
-			Rewrite:        keepAsGiven,
-			Transport:      callTransport{},
-			ModifyResponse: fitAnswer,
+			Rewrite:   keepAsGiven,
+			Transport: callTransport{},
+			ModifyResponse: func(answer *http.Response) error {
+				x := exchangeOf(answer.Request)
+				setContentType(answer, x.in.Header)
+				tell(answer.Header, x.id)
+				return nil
+			},
 			ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-				fail(w, exchangeOf(r).in, err)
+				x := exchangeOf(r)
+				fail(w, x.in, x.id, err)
 			},
 			ErrorLog:   slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 			BufferPool: &bufferPool{},
@@ -37,6 +44,7 @@ func newForwarder(log *slog.Logger, fail func(http.ResponseWriter, *http.Request
 
 // exchange is one use of the forwarder, found by the context of every request on the way.
 type exchange struct {
+	id   identity
 	call *call
 	w    http.ResponseWriter
 	in   *http.Request
@@ -48,16 +56,15 @@ func exchangeOf(r *http.Request) *exchange {
 	return r.Context().Value(exchangeKey{}).(*exchange)
 }
 
-// serve hands out, which is in as the function is to see it, to the endpoint that c finds, and answers w.
-func (fw *forwarder) serve(w http.ResponseWriter, in, out *http.Request, c *call) {
-	if in.ContentLength != 0 && in.Header.Get("Expect") == "" {
+// serve hands out, which is x.in as the function is to see it, to the endpoint that x.call finds, and answers x.w.
+func (fw *forwarder) serve(x *exchange, out *http.Request) {
+	if x.in.ContentLength != 0 && x.in.Header.Get("Expect") == "" {
 		// Otherwise the server swallows what is left of a body as soon as the function begins to answer. Where the caller
 		// waits to be asked for the body the server does not, and closes the connection instead. An error means that this
 		// is not HTTP/1, which needs no leave.
-		_ = http.NewResponseController(w).EnableFullDuplex()
+		_ = http.NewResponseController(x.w).EnableFullDuplex()
 	}
-	ctx := context.WithValue(out.Context(), exchangeKey{}, &exchange{call: c, w: w, in: in})
-	fw.proxy.ServeHTTP(w, out.WithContext(ctx))
+	fw.proxy.ServeHTTP(x.w, out.WithContext(context.WithValue(out.Context(), exchangeKey{}, x)))
 }
 
 // callTransport lets the call of an exchange make its way.
@@ -70,7 +77,12 @@ func (callTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		// A caller that waits to be asked for the body is asked by the function.
 		body.readDeadline = http.NewResponseController(x.w).SetReadDeadline
 	}
-	return x.call.roundTrip(r, body)
+	answer, err := x.call.roundTrip(r, body)
+	if body.abandoned {
+		// What is left of the body must not be taken for the next request.
+		x.w.Header().Set("Connection", "close")
+	}
+	return answer, err
 }
 
 // keepAsGiven undoes what ReverseProxy does to a request beyond removing hop-by-hop headers: the headers are right
@@ -83,16 +95,6 @@ func keepAsGiven(pr *httputil.ProxyRequest) {
 	}
 	pr.Out.URL.RawQuery = pr.In.URL.RawQuery
 	pr.Out.Trailer = pr.In.Trailer
-}
-
-// fitAnswer makes room for a function's headers: ReverseProxy adds them to ours, and they are to take their place.
-func fitAnswer(answer *http.Response) error {
-	x := exchangeOf(answer.Request)
-	setContentType(answer, x.in.Header)
-	for name := range answer.Header {
-		x.w.Header().Del(name)
-	}
-	return nil
 }
 
 // bufferPool keeps buffers of copyBufferBytes.

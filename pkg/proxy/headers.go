@@ -10,11 +10,13 @@ import (
 	"time"
 )
 
-// Headers by which a call is known.
 const (
 	headerCallID    = "X-Call-Id"
 	headerStartTime = "X-Start-Time"
 	headerServedBy  = "X-Served-By"
+	// headerInternal marks answers that the platform made; retry logic tells them by it from a function's own.
+	headerInternal = "X-OpenFaaS-Internal"
+	internal       = "proxy"
 )
 
 // hopByHop are the headers of one connection, not of the message (RFC 9110, section 7.6.1).
@@ -49,13 +51,6 @@ func newCallID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// tell adds to an answer what the caller is told of its call. A function's headers of the same names replace these.
-func (id identity) tell(h http.Header, version string) {
-	h.Set(headerCallID, id.callID)
-	h.Set(headerStartTime, id.start)
-	h.Set(headerServedBy, "dc-provider/"+version)
-}
-
 // outgoing is r as the function is to see it: with a path of its own, and headers that tell whence it came. The Host stays
 // the caller's, because websocket clients compare it with Origin. Headers of one connection are left to the forwarder.
 func outgoing(r *http.Request, rt route, id identity) (*http.Request, error) {
@@ -76,15 +71,17 @@ func setForwarded(h http.Header, r *http.Request) {
 	if peer, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 		h.Set("X-Forwarded-For", strings.Join(append(h["X-Forwarded-For"], peer), ", "))
 	}
-	if h.Get("X-Forwarded-Host") == "" {
-		h.Set("X-Forwarded-Host", r.Host)
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
 	}
-	if h.Get("X-Forwarded-Proto") == "" {
-		scheme := "http"
-		if r.TLS != nil {
-			scheme = "https"
-		}
-		h.Set("X-Forwarded-Proto", scheme)
+	setDefault(h, "X-Forwarded-Host", r.Host)
+	setDefault(h, "X-Forwarded-Proto", scheme)
+}
+
+func setDefault(h http.Header, name, value string) {
+	if h.Get(name) == "" {
+		h.Set(name, value)
 	}
 }
 

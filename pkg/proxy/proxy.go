@@ -82,7 +82,7 @@ func New(cfg Config) (*Proxy, error) {
 		return nil, fmt.Errorf("proxy: cache of %d functions: %w", cfg.CacheSize, err)
 	}
 	p := &Proxy{cfg: cfg.withDefaults(), cache: cache, activities: activities{of: make(map[function.Ref]*activity)}}
-	p.forwarder = newForwarder(p.cfg.Log, p.fail)
+	p.forwarder = newForwarder(p.cfg.Log, p.tell, p.fail)
 	return p, nil
 }
 
@@ -117,40 +117,38 @@ func (c Config) withDefaults() Config {
 // ServeHTTP answers /function/NAME[.NAMESPACE][/rest].
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !slices.Contains(methods, r.Method) {
-		w.Header().Set(internalHeader, "proxy")
+		w.Header().Set(headerInternal, internal)
 		w.WriteHeader(http.StatusMethodNotAllowed) // without a body, as OpenFaaS
 		return
 	}
 	id := identify(r)
-	id.tell(w.Header(), p.cfg.Version)
-	if err := p.serve(w, r, id); err != nil {
-		p.fail(w, r, err)
+	f, out, err := p.resolve(r, id)
+	switch {
+	case err != nil:
+		p.fail(w, r, id, err)
+	case f.Policy.Heap && p.cfg.Contract != nil:
+		p.tell(w.Header(), id)
+		p.cfg.Contract(w, out, f)
+	default:
+		c := p.newCall(f)
+		defer c.end()
+		p.forwarder.serve(&exchange{id: id, call: c, w: w, in: r}, out)
 	}
 }
 
-// serve returns an error before anything was written, or answers.
-func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, id identity) error {
+// resolve finds the function that r calls, and makes of r what the function is to see.
+func (p *Proxy) resolve(r *http.Request, id identity) (*function.Function, *http.Request, error) {
 	rt, err := parseRoute(r.URL.EscapedPath())
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	ref := rt.ref(p.cfg.DefaultNamespace, p.cfg.Managed)
 	f, ok := p.cfg.Lookup(ref)
 	if !ok {
-		return notFound(ref)
+		return nil, nil, notFound(ref)
 	}
 	out, err := outgoing(r, rt, id)
-	if err != nil {
-		return err
-	}
-	if f.Policy.Heap && p.cfg.Contract != nil {
-		p.cfg.Contract(w, out, f)
-		return nil
-	}
-	c := p.newCall(f)
-	defer c.end()
-	p.forwarder.serve(w, r, out, c)
-	return nil
+	return f, out, err
 }
 
 // RoundTrip makes one call of f: it waits, wakes and retries as ServeHTTP does, and has the same deadlines. Of r's URL
@@ -178,9 +176,17 @@ func (p *Proxy) Close() {
 	p.forwarder.transport.CloseIdleConnections()
 }
 
+// tell adds to the headers of an answer what callers are told of every call, where the function has not said it.
+func (p *Proxy) tell(h http.Header, id identity) {
+	setDefault(h, headerCallID, id.callID)
+	setDefault(h, headerStartTime, id.start)
+	setDefault(h, headerServedBy, "dc-provider/"+p.cfg.Version)
+}
+
 // fail answers for an error; err is logged by the hook.
-func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
-	w.Header().Set(internalHeader, "proxy")
+func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, id identity, err error) {
+	p.tell(w.Header(), id)
+	w.Header().Set(headerInternal, internal)
 	if errors.Is(err, ErrNoEndpoint) {
 		w.Header().Set("Retry-After", retryAfterSeconds)
 	}

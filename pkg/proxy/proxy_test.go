@@ -442,4 +442,3 @@ func TestServeHTTP_LengthsAreKept(t *testing.T) {
 		t.Errorf("HEAD: status %d", answer.StatusCode)
 	}
 }
-

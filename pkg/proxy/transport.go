@@ -14,8 +14,9 @@ const (
 	// dialTimeout is for an endpoint whose node is gone and refuses nothing; a pod network connects in well under a
 	// millisecond, and a lost SYN is sent again after one second.
 	dialTimeout = 2500 * time.Millisecond
-	// idleTimeout ends connections to endpoints that get no calls.
-	idleTimeout = 90 * time.Second
+	// idleTimeout ends idle connections before endpoints do: one that an endpoint closes as a call is written to it costs
+	// that call. Of the servers in common use gunicorn is the least patient, with 2 s. A new connection costs 0.1 ms.
+	idleTimeout = 1500 * time.Millisecond
 	// idlePerEndpoint bounds the connections kept for the next burst.
 	idlePerEndpoint = 1024
 )
