@@ -54,7 +54,7 @@ func TestImportsPointDown(t *testing.T) {
 		"pkg/heapstore":               {"pkg/function"},
 		"pkg/heapstore/heapstoretest": {"pkg/function", "pkg/heapstore"},
 		"pkg/invoke":                  {"pkg/function", "pkg/heapstore"},
-		"pkg/kube":                    {"pkg/function"},
+		"pkg/kube":                    {"pkg/function", "pkg/function/readypush"},
 		"pkg/proxy":                   {"pkg/function"},
 		"pkg/scaler":                  {"pkg/function"},
 		"pkg/watchdog":                {"pkg/function", "pkg/function/readypush"},

@@ -94,6 +94,11 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	if c.heapQuotaBytes, err = function.ParseBytes(quota); err != nil {
 		return config{}, fmt.Errorf("heap quota: %w", err)
 	}
+	for name, d := range map[string]time.Duration{"call": c.callTimeout, "wake": c.wakeTimeout, "drain": c.drainTimeout} {
+		if d <= 0 {
+			return config{}, fmt.Errorf("%s timeout %v: give a duration above zero", name, d)
+		}
+	}
 	if err := c.logLevel.UnmarshalText([]byte(level)); err != nil {
 		return config{}, fmt.Errorf("log level %q: give debug, info, warn or error", level)
 	}
