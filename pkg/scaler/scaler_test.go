@@ -1,0 +1,564 @@
+package scaler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var cow = function.Ref{Name: "cow", Namespace: "openfaas-fn"}
+
+// world is a cluster and a data plane as the scaler sees them.
+type world struct {
+	mu        sync.Mutex
+	functions map[function.Ref]*function.Function
+	calls     map[function.Ref]int
+	last      map[function.Ref]time.Time
+	quiet     map[function.Ref]bool
+	changes   []string
+	// hold makes SetReplicas wait, and fail makes it fail.
+	hold func(ctx context.Context, replicas int)
+	fail error
+	// onQuiesce runs before Quiesce is answered.
+	onQuiesce func()
+}
+
+func newWorld() *world {
+	return &world{
+		functions: make(map[function.Ref]*function.Function),
+		calls:     make(map[function.Ref]int),
+		last:      make(map[function.Ref]time.Time),
+		quiet:     make(map[function.Ref]bool),
+	}
+}
+
+func (w *world) scaler(t *testing.T) *Scaler {
+	t.Helper()
+	s, err := New(Config{
+		Functions: w.list, Lookup: w.lookup, Load: w.load, Quiesce: w.quiesce, Resume: w.resume, SetReplicas: w.setReplicas,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// run starts a scaler in a synctest bubble and stops it when the test ends.
+func (w *world) run(t *testing.T) *Scaler {
+	s := w.scaler(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	synctest.Wait()
+	return s
+}
+
+func (w *world) deploy(ref function.Ref, replicas int, scale function.Scale) *function.Function {
+	f := &function.Function{Spec: function.Spec{Ref: ref}, ID: "1", Replicas: replicas, Created: time.Now()}
+	scale.Min = max(scale.Min, 1)
+	f.Policy.Scale = scale
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.functions[ref] = f
+	return f
+}
+
+func (w *world) list() []*function.Function {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var all []*function.Function
+	for _, f := range w.functions {
+		all = append(all, f)
+	}
+	return all
+}
+
+func (w *world) lookup(ref function.Ref) (*function.Function, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f, ok := w.functions[ref]
+	return f, ok
+}
+
+func (w *world) load(ref function.Ref) (int, time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.calls[ref], w.last[ref]
+}
+
+func (w *world) quiesce(ref function.Ref) bool {
+	if w.onQuiesce != nil {
+		w.onQuiesce()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.quiet[ref] = w.calls[ref] == 0
+	return w.quiet[ref]
+}
+
+func (w *world) resume(ref function.Ref) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.quiet, ref)
+}
+
+func (w *world) setReplicas(ctx context.Context, ref function.Ref, replicas int) error {
+	if w.hold != nil {
+		w.hold(ctx, replicas)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.changes = append(w.changes, fmt.Sprint(replicas))
+	if w.fail != nil {
+		return w.fail
+	}
+	w.setLocked(ref, replicas)
+	return nil
+}
+
+func (w *world) setLocked(ref function.Ref, replicas int) {
+	f := *w.functions[ref]
+	f.Replicas = replicas
+	w.functions[ref] = &f
+}
+
+// byHand is what the API does.
+func (w *world) byHand(ref function.Ref, replicas int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.setLocked(ref, replicas)
+}
+
+// call counts a call that comes, or one that ends if n is negative.
+func (w *world) call(ref function.Ref, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls[ref] += n
+	w.last[ref] = time.Now()
+}
+
+func (w *world) replicas(ref function.Ref) int {
+	f, _ := w.lookup(ref)
+	return f.Replicas
+}
+
+func (w *world) wantChanges(t *testing.T, want ...string) {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !slices.Equal(w.changes, want) {
+		t.Errorf("replicas were set to %v, want %v", w.changes, want)
+	}
+}
+
+var afterTenMinutes = function.Scale{Zero: true, ZeroAfter: 10 * time.Minute}
+
+// wait lets time pass and the scaler come to rest.
+func wait(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func TestScaler_IdleFunctionGoesToZeroAndACallWakesIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		policy := afterTenMinutes
+		policy.Min = 3
+		f := w.deploy(cow, 3, policy)
+		s := w.run(t)
+		wait(9 * time.Minute)
+		w.call(cow, 1)
+		wait(20 * time.Minute)
+		w.wantChanges(t) // a call is under way
+		w.call(cow, -1)
+		wait(9*time.Minute + 58*time.Second)
+		w.wantChanges(t)
+		wait(4 * time.Second)
+		w.wantChanges(t, "0")
+
+		w.call(cow, 1)
+		if err := s.Wake(t.Context(), f); err != nil {
+			t.Error(err)
+		}
+		w.wantChanges(t, "0", "3")
+		w.call(cow, -1)
+		wait(9 * time.Minute)
+		w.wantChanges(t, "0", "3")
+		wait(2 * time.Minute)
+		w.wantChanges(t, "0", "3", "0")
+	})
+}
+
+func TestScaler_OthersStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.deploy(cow, 1, function.Scale{ZeroAfter: time.Minute})
+		w.run(t)
+		wait(24 * time.Hour)
+		w.wantChanges(t)
+	})
+}
+
+func TestScaler_IdleTimeBeginsAnewAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.deploy(cow, 1, afterTenMinutes)
+		wait(time.Hour) // nobody was there to count
+		w.run(t)
+		wait(9 * time.Minute)
+		w.wantChanges(t)
+		wait(2 * time.Minute)
+		w.wantChanges(t, "0")
+	})
+}
+
+func TestScaler_ScaledUpByHandIsGivenItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.deploy(cow, 0, afterTenMinutes)
+		w.run(t)
+		wait(time.Hour)
+		w.byHand(cow, 2)
+		wait(9 * time.Minute)
+		w.wantChanges(t)
+		wait(2 * time.Minute)
+		w.wantChanges(t, "0")
+	})
+}
+
+func TestScaler_SentToZeroByHandIsWokenByACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		f := w.deploy(cow, 0, function.Scale{Min: 2})
+		s := w.scaler(t)
+		if err := s.Wake(t.Context(), f); err != nil {
+			t.Error(err)
+		}
+		w.wantChanges(t, "2")
+	})
+}
+
+func TestScaler_SentToZeroWhileACallWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		f := w.deploy(cow, 1, function.Scale{})
+		s := w.run(t)
+		w.call(cow, 1) // it waits for an endpoint that has not come yet
+		if err := s.Wake(t.Context(), f); err != nil {
+			t.Error(err)
+		}
+		w.byHand(cow, 0)
+		wait(2 * time.Second)
+		w.wantChanges(t, "1")
+	})
+}
+
+func TestScaler_ACallThatComesInTimeKeepsTheFunction(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		come func(*world)
+	}{
+		{"and is there still", func(w *world) { w.call(cow, 1) }},
+		{"and is gone already", func(w *world) { w.call(cow, 1); w.call(cow, -1) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				w.deploy(cow, 1, afterTenMinutes)
+				var once sync.Once
+				w.onQuiesce = func() { once.Do(func() { tt.come(w) }) }
+				w.run(t)
+				wait(11 * time.Minute)
+				w.wantChanges(t)
+				if w.quiet[cow] {
+					t.Error("its endpoints were left retired")
+				}
+			})
+		})
+	}
+}
+
+func TestScaler_FailureToGoToZeroIsUndoneAndTriedAgainLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.deploy(cow, 1, afterTenMinutes)
+		w.fail = errors.New("no API server")
+		w.run(t)
+		wait(10*time.Minute + 5*time.Second)
+		w.wantChanges(t, "0")
+		if w.quiet[cow] {
+			t.Error("its endpoints were left retired")
+		}
+		w.mu.Lock()
+		w.fail = nil
+		w.mu.Unlock()
+		wait(leaveAlone + time.Second)
+		w.wantChanges(t, "0", "0")
+	})
+}
+
+func TestWake_OneHoweverManyCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		f := w.deploy(cow, 0, afterTenMinutes)
+		s := w.scaler(t)
+		release := make(chan struct{})
+		w.hold = func(context.Context, int) { <-release }
+		var group sync.WaitGroup
+		for range 1000 {
+			group.Go(func() {
+				if err := s.Wake(t.Context(), f); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		close(release)
+		group.Wait()
+		w.wantChanges(t, "1")
+	})
+}
+
+func TestWake_FailureIsToldToAllAndTheNextTriesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		f := w.deploy(cow, 0, afterTenMinutes)
+		s := w.scaler(t)
+		w.fail = errors.New("quota exceeded")
+		release := make(chan struct{})
+		w.hold = func(context.Context, int) { <-release }
+		var told atomic.Int64
+		var group sync.WaitGroup
+		for range 100 {
+			group.Go(func() {
+				if errors.Is(s.Wake(t.Context(), f), w.fail) {
+					told.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		close(release)
+		group.Wait()
+		if told.Load() != 100 {
+			t.Errorf("%d of 100 were told why", told.Load())
+		}
+		w.fail = nil
+		if err := s.Wake(t.Context(), f); err != nil {
+			t.Error(err)
+		}
+		w.wantChanges(t, "1", "1")
+	})
+}
+
+func TestWake_EndsWhenTheLastWaiterHasLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		f := w.deploy(cow, 0, afterTenMinutes)
+		s := w.scaler(t)
+		w.hold = func(ctx context.Context, _ int) { <-ctx.Done() }
+		leave := make([]context.CancelFunc, 2)
+		errs := make(chan error)
+		for i := range leave {
+			var ctx context.Context
+			ctx, leave[i] = context.WithCancel(t.Context())
+			go func() { errs <- s.Wake(ctx, f) }()
+		}
+		synctest.Wait()
+		for _, l := range leave {
+			l()
+			if err := <-errs; !errors.Is(err, context.Canceled) {
+				t.Errorf("left with %v", err)
+			}
+		}
+		synctest.Wait()
+		w.wantChanges(t)
+		w.hold = nil
+		if err := s.Wake(t.Context(), f); err != nil {
+			t.Error(err)
+		}
+		w.wantChanges(t, "1")
+	})
+}
+
+func TestWake_WaitsForAFunctionThatGoesToZero(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		f := w.deploy(cow, 1, afterTenMinutes)
+		release := make(chan struct{})
+		w.hold = func(_ context.Context, replicas int) {
+			if replicas == 0 {
+				<-release
+			}
+		}
+		s := w.run(t)
+		wait(10*time.Minute + 2*time.Second)
+		woken := make(chan error)
+		w.call(cow, 1)
+		go func() { woken <- s.Wake(t.Context(), f) }() // the record says that it has a replica
+		synctest.Wait()
+		close(release)
+		if err := <-woken; err != nil {
+			t.Error(err)
+		}
+		w.wantChanges(t, "0", "1")
+		if w.replicas(cow) != 1 {
+			t.Error("the function was left at zero")
+		}
+		w.call(cow, -1)
+	})
+}
+
+func TestWake_UnknownFunction(t *testing.T) {
+	s := newWorld().scaler(t)
+	if err := s.Wake(t.Context(), &function.Function{Spec: function.Spec{Ref: cow}}); !errors.Is(err, function.ErrNotFound) {
+		t.Error(err)
+	}
+}
+
+func TestRun_EndsItsWakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		f := w.deploy(cow, 0, afterTenMinutes)
+		s := w.scaler(t)
+		w.hold = func(ctx context.Context, _ int) { <-ctx.Done() }
+		ctx, cancel := context.WithCancel(t.Context())
+		ended, woken := make(chan error), make(chan error)
+		go func() { ended <- s.Run(ctx) }()
+		go func() { woken <- s.Wake(t.Context(), f) }()
+		synctest.Wait()
+		cancel()
+		if err := <-woken; err == nil {
+			t.Error("a wake that was cut off succeeded")
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if err := s.Wake(t.Context(), f); !errors.Is(err, ErrStopped) {
+			t.Errorf("after the end: %v", err)
+		}
+	})
+}
+
+// Functions are called, go to zero and wake all at once. What must hold is that no call waits for ever and that none is
+// at a replica while its function goes to zero.
+func TestScaler_Stress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		var refs []function.Ref
+		for i := range 10 {
+			ref := function.Ref{Name: fmt.Sprint("f", i), Namespace: "openfaas-fn"}
+			refs = append(refs, ref)
+			w.deploy(ref, 1, function.Scale{Zero: true, ZeroAfter: 500 * time.Millisecond})
+		}
+		w.hold = func(context.Context, int) { time.Sleep(300 * time.Millisecond) }
+		s := w.run(t)
+		var group sync.WaitGroup
+		for i, ref := range refs {
+			for j := range 2 {
+				group.Go(func() {
+					for k := range 50 {
+						time.Sleep(time.Duration((i*7+j*13+k*29)%50) * 100 * time.Millisecond)
+						w.call(ref, 1)
+						for begun := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+							w.mu.Lock()
+							placed := !w.quiet[ref] && w.functions[ref].Replicas > 0
+							f := w.functions[ref]
+							w.mu.Unlock()
+							if placed {
+								break
+							}
+							if err := s.Wake(t.Context(), f); err != nil {
+								t.Error(err)
+							}
+							w.mu.Lock()
+							if w.functions[ref].Replicas > 0 {
+								delete(w.quiet, ref) // new endpoints came
+							}
+							w.mu.Unlock()
+							if time.Since(begun) > 10*time.Second {
+								t.Errorf("%v: a call waits for ever", ref)
+								break
+							}
+						}
+						time.Sleep(100 * time.Millisecond)
+						if w.replicas(ref) == 0 {
+							t.Errorf("%v went to zero under a call", ref)
+						}
+						w.call(ref, -1)
+					}
+				})
+			}
+		}
+		group.Wait()
+		if len(w.changes) < 20*len(refs) {
+			t.Errorf("only %d changes: nothing was tested", len(w.changes))
+		}
+	})
+}
+
+func TestNew_Refuses(t *testing.T) {
+	if _, err := New(Config{}); err == nil {
+		t.Error("a Config without hooks was taken")
+	}
+	cfg := newWorld().scaler(t).cfg
+	cfg.Interval = -1
+	if _, err := New(cfg); err == nil {
+		t.Error("a negative interval was taken")
+	}
+}
+
+// BenchmarkRound is what 10,000 functions cost each second while nothing is to be done.
+func BenchmarkRound(b *testing.B) {
+	for _, tt := range []struct {
+		name     string
+		replicas int
+		scale    function.Scale
+	}{
+		{"staying", 1, function.Scale{}},
+		{"called", 1, function.Scale{Zero: true, ZeroAfter: time.Hour}},
+		{"at-zero", 0, function.Scale{Zero: true, ZeroAfter: time.Hour}},
+	} {
+		b.Run("functions=10000/"+tt.name, func(b *testing.B) {
+			w := newWorld()
+			for i := range 10000 {
+				w.deploy(function.Ref{Name: fmt.Sprint("f", i), Namespace: "openfaas-fn"}, tt.replicas, tt.scale)
+			}
+			all := w.list()
+			s, err := New(Config{
+				Functions: func() []*function.Function { return all },
+				Lookup:    w.lookup, Load: w.load, Quiesce: w.quiesce, Resume: w.resume, SetReplicas: w.setReplicas,
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			clock := newIdleClock(time.Now())
+			b.ReportAllocs()
+			for b.Loop() {
+				if due := s.round(b.Context(), clock); len(due) > 0 {
+					b.Fatalf("%d changes", len(due))
+				}
+			}
+		})
+	}
+}
