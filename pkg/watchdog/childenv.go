@@ -86,7 +86,9 @@ func (b *environBuilder) cgi(r *http.Request, length string) {
 	b.set("REQUEST_URI", r.RequestURI)
 	b.set("PATH_INFO", r.URL.Path)
 	b.set("QUERY_STRING", r.URL.RawQuery)
-	b.set("CONTENT_TYPE", r.Header.Get("Content-Type"))
+	if ct := r.Header.Get("Content-Type"); ct != "" {
+		b.set("CONTENT_TYPE", ct)
+	}
 	b.set("SERVER_PROTOCOL", r.Proto)
 	if r.ContentLength >= 0 {
 		b.set("CONTENT_LENGTH", length)

@@ -21,7 +21,7 @@
 // The life of a watchdog:
 //
 //	start ──► serving ──► SIGTERM: not ready ──► a moment ──► port closed ──► drained ──► SIGTERM to the function ──► end
-//	             │                (healthcheck_interval)         (write_timeout)             (3 s, then SIGKILL)
+//	             │                (healthcheck_interval)         (write_timeout)             (10 s, then SIGKILL)
 //	             └─► the process of mode http exits, with whatever status: not ready, what is in flight answered, error
 //
 // # Where the dialects disagree

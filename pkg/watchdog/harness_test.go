@@ -10,8 +10,10 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -278,28 +280,33 @@ func countDescriptors(t testing.TB) int {
 	return count
 }
 
-// running counts the processes that have marker in their command line, zombies not included.
-func running(t testing.TB, marker string) int {
+// marked lists the processes that have marker in their command line, zombies not included.
+func marked(t testing.TB, marker string) (pids []int) {
 	dirs, err := os.ReadDir("/proc")
 	if err != nil {
 		t.Fatal(err)
 	}
-	count := 0
 	for _, d := range dirs {
 		line, err := os.ReadFile("/proc/" + d.Name() + "/cmdline")
-		if err == nil && bytes.Contains(line, []byte(marker)) && d.Name() != "self" && d.Name() != "thread-self" {
-			count++
+		if pid, noPID := strconv.Atoi(d.Name()); err == nil && noPID == nil && bytes.Contains(line, []byte(marker)) {
+			pids = append(pids, pid)
 		}
 	}
-	return count
+	return pids
+}
+
+func killMarked(t testing.TB, marker string) {
+	for _, pid := range marked(t, marker) {
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
 }
 
 // waitGone waits until no process has marker in its command line: a killed one takes a moment to go.
 func waitGone(t testing.TB, marker string) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); running(t, marker) > 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); len(marked(t, marker)) > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d processes with %q left", running(t, marker), marker)
+			t.Fatalf("%d processes with %q left", len(marked(t, marker)), marker)
 		}
 	}
 }

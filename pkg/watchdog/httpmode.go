@@ -1,11 +1,9 @@
 package watchdog
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
@@ -17,10 +15,6 @@ import (
 )
 
 const (
-	// replayBytes is the longest body that is held, so that it can be sent again if the connection turns out to have been closed
-	// by the function before anything was written to it.
-	replayBytes = 16 << 10
-
 	// upstreamIdle is when an unused connection to the function is closed. It must be less than servers wait (gunicorn 2 s, Node 5 s):
 	// a request that meets their close is lost.
 	upstreamIdle = time.Second
@@ -176,17 +170,9 @@ func (m *httpMode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := withLimit(context.WithValue(r.Context(), exchangeKey{}, ex), limit)
 	defer cancel()
-	out := r.WithContext(ctx)
-	if r.ContentLength > 0 && r.ContentLength <= replayBytes {
-		if err := holdBody(out); err != nil {
-			m.fail(w, http.StatusBadRequest, "request body: "+err.Error(), ex)
-			return
-		}
-	} else {
-		// The answer may begin before the request has ended. HTTP/1.1 connections can do it; an error means that this one cannot.
-		_ = http.NewResponseController(w).EnableFullDuplex()
-	}
-	m.proxy.ServeHTTP(w, out)
+	// The answer may begin before the request has ended. HTTP/1.1 connections can do it; an error means that this one cannot.
+	_ = http.NewResponseController(w).EnableFullDuplex()
+	m.proxy.ServeHTTP(w, r.WithContext(ctx))
 	m.log.Debug("invocation ended", "method", r.Method, "path", r.URL.Path, "call_id", r.Header.Get("X-Call-Id"),
 		"duration_seconds", time.Since(ex.started).Seconds())
 }
@@ -196,18 +182,6 @@ func isStream(r *http.Request) bool {
 	accept := strings.ToLower(strings.Join(r.Header["Accept"], ","))
 	return r.Header.Get("Upgrade") != "" || strings.Contains(accept, "text/event-stream") ||
 		strings.Contains(accept, "application/x-ndjson")
-}
-
-// holdBody reads the body into memory, from where it can be sent twice.
-func holdBody(r *http.Request) error {
-	body := make([]byte, r.ContentLength)
-	if _, err := io.ReadFull(r.Body, body); err != nil {
-		return err
-	}
-	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	r.Body, _ = r.GetBody()
-	r.Header.Del("Expect") // met: the body is here
-	return nil
 }
 
 // forwarded are headers that ReverseProxy removes, for a proxy at the edge must not trust them. We stand behind one that may have

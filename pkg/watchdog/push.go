@@ -24,10 +24,10 @@ const (
 // pusher tells the provider when the function becomes able to serve. It never holds anything up: if the provider cannot be
 // reached, it tries again for a while and then leaves it to Kubernetes' own probe.
 type pusher struct {
-	cfg    PushConfig
-	client *http.Client
-	log    *slog.Logger
-	pause  time.Duration // before the second try; doubled for each that follows
+	cfg             PushConfig
+	client          *http.Client
+	log             *slog.Logger
+	pause, maxPause time.Duration // before the second try, doubled for each that follows; and at most
 }
 
 func newPusher(cfg PushConfig, log *slog.Logger) *pusher {
@@ -42,7 +42,8 @@ func newPusher(cfg PushConfig, log *slog.Logger) *pusher {
 			},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		pause: pushBackoff,
+		pause:    pushBackoff,
+		maxPause: pushMaxPause,
 	}
 }
 
@@ -84,7 +85,7 @@ func (p *pusher) push(ctx context.Context, stale <-chan struct{}) {
 		}
 		// Spread out, for the pods of a restarted node all push at once.
 		wait := time.NewTimer(pause/2 + rand.N(pause))
-		pause = min(2*pause, pushMaxPause)
+		pause = min(2*pause, p.maxPause)
 		select {
 		case <-ctx.Done():
 		case <-stale:

@@ -16,7 +16,7 @@ func (w *Watchdog) shutDown(srv *http.Server) {
 	w.ending.Store(true) // every answer from now on closes its connection
 	w.health.close()
 	time.Sleep(w.cfg.LameDuck)
-	w.drain(srv, drainTime(&w.cfg))
+	w.drain(srv, w.drainLimit)
 }
 
 // drainTime is what invocations in flight get: write_timeout, as in OpenFaaS, or what Kubernetes gives a pod by default.

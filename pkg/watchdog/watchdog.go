@@ -18,23 +18,24 @@ import (
 
 const (
 	headerTimeout = 30 * time.Second
-	idleTimeout   = 5 * time.Minute // longer than the provider keeps an idle connection, so that it is the one that closes
-	writeGrace    = time.Second     // after write_timeout, for the answer that says so
-	processGrace  = 3 * time.Second // for a process to end by itself
-	lastAnswers   = time.Second     // for what was in flight when the function's process ended
+	idleTimeout   = 5 * time.Minute  // longer than the provider keeps an idle connection, so that it is the one that closes
+	writeGrace    = time.Second      // after write_timeout, for the answer that says so
+	processGrace  = 10 * time.Second // for a process to end by itself
+	lastAnswers   = time.Second      // for what was in flight when the function's process ended
 	lastBytes     = 200 * time.Millisecond
 )
 
 // Watchdog serves one function.
 type Watchdog struct {
-	cfg      Config
-	log      *slog.Logger
-	mode     mode
-	procs    *processes
-	health   health
-	inFlight *limiter
-	push     *pusher
-	ending   atomic.Bool
+	cfg        Config
+	log        *slog.Logger
+	mode       mode
+	procs      *processes
+	health     health
+	inFlight   *limiter
+	push       *pusher       // nil when there is nobody to tell
+	drainLimit time.Duration // what invocations in flight get when we end
+	ending     atomic.Bool
 }
 
 // mode is a way to run the function. The Watchdog calls start once, then serve once, and the rest at any time in between.
@@ -69,7 +70,7 @@ func New(cfg Config, log *slog.Logger, stdout, stderr *Sink) (*Watchdog, error) 
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	w := &Watchdog{cfg: cfg, log: log, procs: &processes{}, inFlight: newLimiter(cfg.MaxInFlight)}
+	w := &Watchdog{cfg: cfg, log: log, procs: &processes{}, inFlight: newLimiter(cfg.MaxInFlight), drainLimit: drainTime(&cfg)}
 	w.health.path = cfg.LockFile
 	if cfg.Mode == HTTPMode {
 		w.mode = newHTTPMode(&w.cfg, w.procs, log, stdout, stderr)
@@ -157,8 +158,13 @@ func (w *Watchdog) logStart(addr net.Addr) {
 		"max_inflight", w.cfg.MaxInFlight)
 }
 
-// Signal passes a signal on to the function's processes.
-func (w *Watchdog) Signal(sig syscall.Signal) { w.procs.signalAll(sig) }
+// Signal passes a signal on to the process of HTTPMode, which may have a use for it. ForkMode's processes come and go: a signal
+// could only break an invocation that happens to run.
+func (w *Watchdog) Signal(sig syscall.Signal) {
+	if w.cfg.Mode == HTTPMode {
+		w.procs.signalAll(sig)
+	}
+}
 
 func (w *Watchdog) server() *http.Server {
 	srv := &http.Server{
