@@ -128,7 +128,7 @@ test-fuzz: ## every fuzz target for FUZZTIME
 
 .PHONY: test-dev
 test-dev: cluster-binaries ## the dev cluster itself: two nodes, kill -9 of each process, no trace
-	cd dev/cluster && go test -count=1 -timeout 10m -tags cluster -v ./internal/cluster/ -root $(DEV)
+	cd dev/cluster && go test -count=1 -timeout 10m -tags cluster -run TestCluster -v . -root $(DEV)
 
 .PHONY: test-e2e
 test-e2e: packages tools images ## end to end, on a cluster that comes and goes with the test

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dragonchain/dc-provider/dev/cluster/internal/cgroup"
 	"github.com/dragonchain/dc-provider/dev/cluster/internal/layout"
 	"github.com/dragonchain/dc-provider/dev/cluster/internal/network"
 	"github.com/dragonchain/dc-provider/dev/cluster/internal/proc"
@@ -38,8 +38,9 @@ func Down(ctx context.Context, c layout.Cluster, log *slog.Logger) error {
 	if err := network.Remove(ctx, c); err != nil {
 		return err
 	}
-	if err := removeCgroups(ctx, c); err != nil {
-		return err
+	// A group that has just lost its last process may stay busy for a moment.
+	if err := retry(ctx, func() error { return cgroup.Remove(c.Cgroup()) }); err != nil {
+		return fmt.Errorf("control groups: %w", err)
 	}
 	return removeState(c)
 }
@@ -72,57 +73,6 @@ func killAll(ctx context.Context, c layout.Cluster) error {
 		}
 		return nil
 	})
-}
-
-// removeCgroups removes the containers' control groups from every hierarchy, the innermost first. A group that has just lost
-// its last process may stay busy for a moment.
-func removeCgroups(ctx context.Context, c layout.Cluster) error {
-	roots, err := cgroups(c)
-	if err != nil {
-		return err
-	}
-	for _, root := range roots {
-		if err := retry(ctx, func() error { return removeTree(root) }); err != nil {
-			return fmt.Errorf("control group %s: %w", root, err)
-		}
-	}
-	return nil
-}
-
-// cgroups finds the cluster's group in every hierarchy (version 1), or in the only one (version 2).
-func cgroups(c layout.Cluster) ([]string, error) {
-	var found []string
-	for _, pattern := range []string{"/sys/fs/cgroup" + c.Cgroup(), "/sys/fs/cgroup/*" + c.Cgroup()} {
-		matches, err := filepath.Glob(pattern)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, matches...)
-	}
-	return found, nil
-}
-
-func removeTree(root string) error {
-	var dirs []string
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.IsDir() {
-			dirs = append(dirs, path)
-		}
-		return err
-	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for i := len(dirs) - 1; i >= 0; i-- {
-		// The files in a control group are no entries of their own: only rmdir removes it.
-		if err := syscall.Rmdir(dirs[i]); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
 }
 
 // removeState deletes the state folder, but never through a mount: that would delete what is mounted.

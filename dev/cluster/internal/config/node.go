@@ -100,13 +100,16 @@ func kubeletConfig(n layout.Node) object {
 		// What small machines need: see the package comment.
 		"failCgroupV1":                  false,
 		"cgroupDriver":                  "cgroupfs",
-		"cgroupRoot":                    n.Cgroup() + "/" + n.Short(),
-		"cgroupsPerQOS":                 true,
-		"enforceNodeAllocatable":        []string{},
+		"cgroupRoot":                    n.Cgroup(),
+		"enforceNodeAllocatable":        []string{}, // needs what control groups of version 1 may lack
 		"localStorageCapacityIsolation": false,
 		"failSwapOn":                    false,
 		"oomScoreAdj":                   0,
 		"makeIPTablesUtilChains":        false,
+
+		// A container that was killed comes back within seconds however often that happens. The default, up to five
+		// minutes, would make every test that kills something wait.
+		"crashLoopBackOff": object{"maxContainerRestartPeriod": "2s"},
 
 		// The disk is the developer's own. That it is nearly full must neither evict pods nor delete images which no
 		// registry could give back.

@@ -127,7 +127,7 @@ func (c Cluster) Path(elem ...string) string {
 // removes that while it holds the lock.
 func (c Cluster) UpDownLock() string { return c.Dir + ".lock" }
 
-// Cgroup is the control group that all containers of the cluster live under, in every hierarchy.
+// Cgroup is the control group that all containers of the cluster live under.
 func (c Cluster) Cgroup() string { return "/dev-" + c.ID() }
 
 // LAN is the network namespace of the bridge that joins the nodes.
@@ -191,6 +191,9 @@ func (n Node) Dir() string { return n.Path(n.Short()) }
 func (n Node) Etc(elem ...string) string {
 	return n.Path(append([]string{"etc", n.Short()}, elem...)...)
 }
+
+// Cgroup is the control group that the node's containers live under.
+func (n Node) Cgroup() string { return n.Cluster.Cgroup() + "/" + n.Short() }
 
 // Lock is held by the node's first process as long as the node runs.
 func (n Node) Lock() string { return n.Path(n.Short() + ".lock") }

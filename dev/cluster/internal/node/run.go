@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dragonchain/dc-provider/dev/cluster/internal/cgroup"
 	"github.com/dragonchain/dc-provider/dev/cluster/internal/config"
 	"github.com/dragonchain/dc-provider/dev/cluster/internal/layout"
 	"github.com/dragonchain/dc-provider/dev/cluster/internal/proc"
@@ -60,10 +61,22 @@ func prepare(n layout.Node) error {
 	if err := mounts(n); err != nil {
 		return err
 	}
-	if err := makeCgroups(n); err != nil {
+	// What an earlier life of the node left is empty: its processes ended with it.
+	if err := cgroup.Remove(n.Cgroup()); err != nil {
 		return fmt.Errorf("control groups: %w", err)
 	}
-	return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644)
+	if err := cgroup.Make(n.Cgroup()); err != nil {
+		return fmt.Errorf("control groups: %w", err)
+	}
+	for name, value := range map[string]string{
+		"ip_forward":     "1",
+		"icmp_ratelimit": "0", // a pod that tries to get out is to learn each time, and at once, that there is no way
+	} {
+		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // trimLogs keeps the components' logs from filling the disk. They are opened for appending, so cutting one is safe while
