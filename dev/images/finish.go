@@ -48,7 +48,8 @@ func linkApplets(ctx context.Context, t *rootfs.Tree) error {
 var compileImportsScript string
 
 // compileImports returns a finish that puts the byte code of all that the Python program imports beside the sources. A function's
-// user cannot write there, so without it every invocation would compile them anew: 0.28 s against 0.10 s for the balance contract.
+// user cannot write there, so without it every invocation would compile them anew: the balance contract would start in 0.15 s, not
+// in 0.05 s.
 func compileImports(program string) func(context.Context, *rootfs.Tree) error {
 	return func(ctx context.Context, t *rootfs.Tree) error {
 		dir, err := os.MkdirTemp("", "python-*")

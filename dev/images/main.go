@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		print(res)
+		report(res)
 	}
 	return nil
 }
@@ -97,7 +97,7 @@ func newBuilder(repository string) (builder, error) {
 	}, nil
 }
 
-func print(res result) {
+func report(res result) {
 	state := "built"
 	if res.unchanged {
 		state = "unchanged"

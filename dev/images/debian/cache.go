@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // tools are the programs that this package runs, and the Debian package that each comes from.
@@ -26,8 +27,7 @@ var tools = []struct{ program, from string }{
 //	state/, indexes/            apt's own state, which knows nothing of the machine's
 //	closures/<hash of names>/   the packages of one closure
 //	closures/<...>/record.json  what they are; written last, so a closure without it is fetched again
-//
-// Two processes must not fetch into one directory at a time: apt locks it and the second fails.
+//	lock                        held by the process that fetches; the others wait
 type Cache struct {
 	dir string
 }
@@ -108,6 +108,14 @@ func (c *Cache) fetch(ctx context.Context, dir string, names []string) ([]Packag
 	if missing := MissingTools(); len(missing) > 0 {
 		return nil, fmt.Errorf("this machine lacks %s", strings.Join(missing, ", "))
 	}
+	unlock, err := c.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if closure, err := recorded(dir); err == nil {
+		return closure, nil // another process fetched it meanwhile
+	}
 	if err := c.prepare(dir); err != nil {
 		return nil, err
 	}
@@ -125,6 +133,22 @@ func (c *Cache) fetch(ctx context.Context, dir string, names []string) ([]Packag
 		return nil, err
 	}
 	return recorded(dir)
+}
+
+// lock waits until no other process fetches, and returns what ends its own turn.
+func (c *Cache) lock() (unlock func(), err error) {
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(filepath.Join(c.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("lock %s: %w", file.Name(), err)
+	}
+	return func() { file.Close() }, nil // closing gives the lock back
 }
 
 // prepare makes apt's directories, and the empty list of installed packages that makes apt resolve the whole closure.
@@ -163,7 +187,12 @@ func record(dir string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, recordName), data, 0o644)
+	// Renamed into place: half a record would be taken for a broken cache.
+	tmp := filepath.Join(dir, recordName+".tmp")
+	if err := os.WriteFile(tmp, data, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, filepath.Join(dir, recordName))
 }
 
 // apt runs apt-get on the cache's own state, with archives as the place for packages.

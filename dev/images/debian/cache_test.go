@@ -157,6 +157,27 @@ func TestClosure_StaysUntilAFileIsLost(t *testing.T) {
 	}
 }
 
+func TestClosure_ManyAtOnce(t *testing.T) {
+	if !needTools(t) {
+		return
+	}
+	newRepository(t).add("cow", "1.0", "")
+	dir := t.TempDir()
+	failures := make(chan error)
+	for range 3 {
+		// A cache each, as processes have them.
+		go func() {
+			_, err := NewCache(dir).Closure(t.Context(), []string{"cow"})
+			failures <- err
+		}()
+	}
+	for range 3 {
+		if err := <-failures; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestClosure_NothingDownloaded(t *testing.T) {
 	if !needTools(t) {
 		return
