@@ -90,6 +90,8 @@ func serve(environ []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	// A log whose reader has gone must not end us, as it would without this; an ignored signal would be ignored by the function too.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
 	defer stop()
 	passed := make(chan os.Signal, 8)
@@ -115,10 +117,7 @@ func newLog(to io.Writer, verbose bool) *slog.Logger {
 
 // adopts tells whether orphans become our children: as process 1 of a container, or as a subreaper.
 func adopts() bool {
-	if os.Getpid() == 1 {
-		return true
-	}
-	return isSubreaper()
+	return os.Getpid() == 1 || isSubreaper()
 }
 
 // healthcheck is for probes that run a program. The lock file tells; where there is none, the watchdog is asked.

@@ -230,6 +230,41 @@ func TestRun_ProcessOfHTTPModeEnds(t *testing.T) {
 	}
 }
 
+// Whoever read the log may be gone, and the function is served all the same.
+func TestRun_LogWithoutReader(t *testing.T) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := freePort(t)
+	cmd := exec.Command(exe, "be-dc-watchdog")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "port=" + port, "fprocess=" + script(t, "echo err >&2; cat")}
+	cmd.Stderr = write
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	if line, err := bufio.NewReader(read).ReadString('\n'); err != nil || !strings.Contains(line, "serving") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	write.Close()
+	read.Close()
+	w := &running{t: t, cmd: cmd, url: "http://127.0.0.1:" + port}
+	for range 5 {
+		if status, body := w.post("x"); status != 200 || body != "x" {
+			t.Errorf("%d %q", status, body)
+		}
+	}
+	cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRun_CommandLine(t *testing.T) {
 	for _, r := range []struct {
 		name           string

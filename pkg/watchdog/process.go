@@ -100,8 +100,11 @@ func (p *process) end() syscall.WaitStatus {
 	p.gone = true
 	for {
 		_, err := syscall.Wait4(p.pid, &p.status, 0, nil)
-		if err != syscall.EINTR {
+		if err == nil {
 			break
+		}
+		if err != syscall.EINTR {
+			panic(fmt.Sprintf("watchdog: somebody else has taken the exit of process %d: %v", p.pid, err))
 		}
 	}
 	p.among.own.CompareAndDelete(p.pid, p) // the number may be in use again already

@@ -160,6 +160,28 @@ func TestShutdown_DrainDeadline(t *testing.T) {
 	waitGone(t, "98765.4")
 }
 
+// A socket that nobody closes is closed by us, whether the function has closed its side or not.
+func TestShutdown_SocketsLeftOpen(t *testing.T) {
+	f := prepare(t, self(t, "server"), "mode=http", "PORT="+freePort(t), "healthcheck_interval=0")
+	f.drainLimit = 100 * time.Millisecond
+	f.start()
+	f.waitReady()
+	conn := f.raw("GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	answers := bufio.NewReader(conn)
+	if res, err := http.ReadResponse(answers, nil); err != nil || res.StatusCode != 101 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	if err := f.stop(); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	if rest, err := io.ReadAll(answers); err != nil || len(rest) > 0 {
+		t.Errorf("%q, %v", rest, err)
+	}
+	if _, n := f.inFlight.empty(); n != 0 {
+		t.Errorf("%d in flight after the end", n)
+	}
+}
+
 func TestDrainTime(t *testing.T) {
 	for _, r := range []struct{ write, exec, want time.Duration }{
 		{0, 0, defaultDrain},

@@ -147,16 +147,16 @@ func (u *upstream) knock(ctx context.Context) error {
 	return conn.Close()
 }
 
-// check tells whether the process listens now, asking it.
+// check tells whether the process listens now, by opening a connection.
 func (u *upstream) check(ctx context.Context) bool {
 	if state, _ := u.now(); state != listening {
 		return false
 	}
-	if err := u.knock(ctx); err != nil {
+	err := u.knock(ctx)
+	if errors.Is(err, syscall.ECONNREFUSED) {
 		u.refused()
-		return false
 	}
-	return true
+	return err == nil
 }
 
 // dial connects. While nothing listens it waits for it, so that requests which come too early, or while the process opens its

@@ -109,7 +109,9 @@ func (w *Watchdog) Serve(ctx context.Context, ln net.Listener) error {
 	w.logStart(ln.Addr())
 	w.health.open(w.log)
 
-	srv := w.server()
+	calls, endCalls := context.WithCancel(background) // the parent of every request's context
+	defer endCalls()
+	srv := w.server(calls)
 	front := make(chan error, 1)
 	go func() { front <- srv.Serve(ln) }()
 	function := make(chan error, 1)
@@ -122,6 +124,8 @@ func (w *Watchdog) Serve(ctx context.Context, ln net.Listener) error {
 
 	err, functionEnded := w.wait(ctx, srv, front, function)
 	_ = srv.Close() // whatever is still open was given its time
+	endCalls()
+	w.waitIdle(lastAnswers)
 	if !functionEnded {
 		endFunction()
 		if ended := <-function; ended != nil && err == nil && !w.ending.Load() {
@@ -140,7 +144,7 @@ func (w *Watchdog) wait(ctx context.Context, srv *http.Server, front, function <
 	case err := <-function:
 		w.health.close()
 		w.ending.Store(true)
-		w.waitIdle(lastAnswers)
+		w.drain(srv, lastAnswers)
 		return err, true
 	case err := <-front:
 		w.health.close()
@@ -166,9 +170,11 @@ func (w *Watchdog) Signal(sig syscall.Signal) {
 	}
 }
 
-func (w *Watchdog) server() *http.Server {
+func (w *Watchdog) server(calls context.Context) *http.Server {
 	srv := &http.Server{
 		Handler:           http.HandlerFunc(w.route),
+		BaseContext:       func(net.Listener) context.Context { return calls },
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ReadTimeout:       w.cfg.ReadTimeout,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
@@ -207,7 +213,24 @@ func (w *Watchdog) invoke(rw http.ResponseWriter, r *http.Request) {
 	if w.ending.Load() {
 		rw.Header().Set("Connection", "close")
 	}
+	if r.Header.Get("Upgrade") != "" {
+		defer closeAtEnd(r.Context())()
+	}
 	w.mode.ServeHTTP(rw, r)
+}
+
+type connKey struct{}
+
+// closeAtEnd closes a request's connection when its context ends. Server.Close does not know of upgraded connections.
+func closeAtEnd(ctx context.Context) (stop func() bool) {
+	conn, ok := ctx.Value(connKey{}).(net.Conn)
+	if !ok {
+		panic("watchdog: a request without its connection")
+	}
+	return context.AfterFunc(ctx, func() {
+		// It is given up: there is nobody to tell.
+		_ = conn.Close()
+	})
 }
 
 func (w *Watchdog) serveHealth(rw http.ResponseWriter, r *http.Request) {
