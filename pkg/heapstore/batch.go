@@ -8,9 +8,20 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// maxBatchBytes is where a batch stops taking more changes in, so that a burst of large commits neither fills the memory
-// with dirty pages nor makes a small commit wait for all of them.
-const maxBatchBytes = 16 << 20
+// Where a batch stops taking more changes in, so that a burst of large commits neither fills the memory with dirty pages
+// nor makes a small commit wait for all of them. Writes count too, because inserting keys between those of another change
+// takes time by their product.
+const (
+	maxBatchBytes  = 16 << 20
+	maxBatchWrites = 4096
+)
+
+// size is about how much a change writes.
+type size struct{ writes, bytes int }
+
+func (s size) plus(t size) size { return size{s.writes + t.writes, s.bytes + t.bytes} }
+
+func (s size) tooLarge() bool { return s.writes > maxBatchWrites || s.bytes > maxBatchBytes }
 
 // errAborted is the outcome of changes whose transaction panicked.
 var errAborted = errors.New("transaction aborted")
@@ -31,8 +42,7 @@ type batcher struct {
 type change struct {
 	// apply must have written nothing if it returns an error.
 	apply func(*bbolt.Tx) error
-	// bytes is about how much apply writes.
-	bytes int
+	size  size
 	// err is the outcome, to be read after done is closed.
 	err  error
 	done chan struct{}
@@ -44,11 +54,11 @@ func newBatcher(update func(func(*bbolt.Tx) error) error) *batcher {
 
 // do applies a change and returns when it is durable or refused. If ctx ends while the change still waits for its
 // transaction, do withdraws it and returns ctx's error; from then on the outcome is waited for, since it is near.
-func (b *batcher) do(ctx context.Context, bytes int, apply func(*bbolt.Tx) error) error {
+func (b *batcher) do(ctx context.Context, size size, apply func(*bbolt.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c := &change{apply: apply, bytes: bytes, done: make(chan struct{})}
+	c := &change{apply: apply, size: size, done: make(chan struct{})}
 	b.add(c)
 	select {
 	case b.lead <- struct{}{}:
@@ -117,9 +127,11 @@ func (b *batcher) add(c *change) {
 func (b *batcher) take() []*change {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n, bytes := 0, 0
-	for n < len(b.waiting) && (n == 0 || bytes+b.waiting[n].bytes <= maxBatchBytes) {
-		bytes += b.waiting[n].bytes
+	n, total := 0, size{}
+	for _, c := range b.waiting {
+		if total = total.plus(c.size); n > 0 && total.tooLarge() {
+			break
+		}
 		n++
 	}
 	batch := b.waiting[:n:n]

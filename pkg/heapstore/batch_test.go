@@ -39,10 +39,10 @@ func newDisk() *disk {
 }
 
 // start does a change in the background; its outcome comes from the channel.
-func (d *disk) start(ctx context.Context, name string, bytes int, refusal error) <-chan error {
+func (d *disk) start(ctx context.Context, name string, size size, refusal error) <-chan error {
 	outcome := make(chan error, 1)
 	go func() {
-		outcome <- d.do(ctx, bytes, func(*bbolt.Tx) error {
+		outcome <- d.do(ctx, size, func(*bbolt.Tx) error {
 			d.batch = append(d.batch, name)
 			return refusal
 		})
@@ -63,10 +63,10 @@ func (d *disk) wantBatches(t *testing.T, want ...[]string) {
 func TestBatcher_WhoeverWaitsSharesTheNextTransaction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk()
-		first := d.start(t.Context(), "a", 0, nil)
+		first := d.start(t.Context(), "a", size{}, nil)
 		d.wantBatches(t, []string{"a"})
-		second := d.start(t.Context(), "b", 0, nil)
-		third := d.start(t.Context(), "c", 0, nil)
+		second := d.start(t.Context(), "b", size{}, nil)
+		third := d.start(t.Context(), "c", size{}, nil)
 		d.outcomes <- nil
 		synctest.Wait()
 		d.wantBatches(t, []string{"a"}, []string{"b", "c"})
@@ -80,9 +80,9 @@ func TestBatcher_WhoeverWaitsSharesTheNextTransaction(t *testing.T) {
 func TestBatcher_FailedTransactionFailsAllInIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, full, refused := newDisk(), errors.New("disk full"), errors.New("refused")
-		first := d.start(t.Context(), "a", 0, nil)
-		second := d.start(t.Context(), "b", 0, nil)
-		third := d.start(t.Context(), "c", 0, refused)
+		first := d.start(t.Context(), "a", size{}, nil)
+		second := d.start(t.Context(), "b", size{}, nil)
+		third := d.start(t.Context(), "c", size{}, refused)
 		d.outcomes <- nil
 		d.outcomes <- full
 		if a, b, c := <-first, <-second, <-third; a != nil || b != full || c != refused {
@@ -94,7 +94,7 @@ func TestBatcher_FailedTransactionFailsAllInIt(t *testing.T) {
 func TestBatcher_RefusedAloneCostsNoTransaction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, refused := newDisk(), errors.New("refused")
-		if err := <-d.start(t.Context(), "a", 0, refused); err != refused {
+		if err := <-d.start(t.Context(), "a", size{}, refused); err != refused {
 			t.Errorf("outcome %v, want %v", err, refused)
 		}
 		d.wantBatches(t)
@@ -105,10 +105,13 @@ func TestBatcher_LargeChangesAreSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk()
 		var outcomes []<-chan error
-		for i, bytes := range []int{0, maxBatchBytes / 2, maxBatchBytes / 2, 1, maxBatchBytes * 2, 1} {
-			outcomes = append(outcomes, d.start(t.Context(), fmt.Sprint(i), bytes, nil))
+		for i, size := range []size{
+			{}, {1, maxBatchBytes / 2}, {1, maxBatchBytes / 2}, {1, 1}, {1, maxBatchBytes * 2}, {1, 1},
+			{maxBatchWrites - 1, 0}, {1, 0}, {maxBatchWrites * 2, 0}, {1, 0},
+		} {
+			outcomes = append(outcomes, d.start(t.Context(), fmt.Sprint(i), size, nil))
 		}
-		for range 5 {
+		for range 8 {
 			d.outcomes <- nil
 		}
 		for _, outcome := range outcomes {
@@ -116,7 +119,8 @@ func TestBatcher_LargeChangesAreSpread(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		d.wantBatches(t, []string{"0"}, []string{"1", "2"}, []string{"3"}, []string{"4"}, []string{"5"})
+		d.wantBatches(t, []string{"0"}, []string{"1", "2"}, []string{"3"}, []string{"4"},
+			[]string{"5", "6"}, []string{"7"}, []string{"8"}, []string{"9"})
 	})
 }
 
@@ -125,9 +129,9 @@ func TestBatcher_ContextEnds(t *testing.T) {
 		d := newDisk()
 		leads, endLeads := context.WithCancel(t.Context())
 		waits, endWaits := context.WithCancel(t.Context())
-		first := d.start(leads, "leads", 0, nil)
-		second := d.start(waits, "waits", 0, nil)
-		third := d.start(t.Context(), "stays", 0, nil)
+		first := d.start(leads, "leads", size{}, nil)
+		second := d.start(waits, "waits", size{}, nil)
+		third := d.start(t.Context(), "stays", size{}, nil)
 		endWaits()
 		if err := <-second; err != context.Canceled {
 			t.Errorf("while waiting: %v, want context.Canceled", err)
@@ -140,7 +144,7 @@ func TestBatcher_ContextEnds(t *testing.T) {
 			t.Errorf("in the transaction: %v", err)
 		}
 		d.wantBatches(t, []string{"leads"}, []string{"stays"})
-		if err := <-d.start(waits, "late", 0, nil); err != context.Canceled {
+		if err := <-d.start(waits, "late", size{}, nil); err != context.Canceled {
 			t.Errorf("ended before: %v, want context.Canceled", err)
 		}
 	})
@@ -149,14 +153,14 @@ func TestBatcher_ContextEnds(t *testing.T) {
 func TestBatcher_PanicHangsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk()
-		first := d.start(t.Context(), "a", 0, nil)
+		first := d.start(t.Context(), "a", size{}, nil)
 		leader := make(chan any)
 		go func() {
 			defer func() { leader <- recover() }()
-			_ = d.do(t.Context(), 0, func(*bbolt.Tx) error { panic("damaged page") })
+			_ = d.do(t.Context(), size{}, func(*bbolt.Tx) error { panic("damaged page") })
 		}()
 		synctest.Wait()
-		third := d.start(t.Context(), "c", 0, nil)
+		third := d.start(t.Context(), "c", size{}, nil)
 		d.outcomes <- nil
 		// Whoever came first leads.
 		if cause := <-leader; cause != "damaged page" {
@@ -168,7 +172,7 @@ func TestBatcher_PanicHangsNobody(t *testing.T) {
 		if err := <-first; err != nil {
 			t.Error(err)
 		}
-		after := d.start(t.Context(), "d", 0, nil)
+		after := d.start(t.Context(), "d", size{}, nil)
 		d.outcomes <- nil
 		if err := <-after; err != nil {
 			t.Errorf("after the panic: %v", err)

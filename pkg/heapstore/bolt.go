@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,7 +106,7 @@ func (b *Bolt) Create(ctx context.Context, h Heap) error {
 	if there, err := b.exists(h); err != nil || there {
 		return wrap("create heap of", h, err)
 	}
-	err := b.changes.do(ctx, 0, func(tx *bbolt.Tx) error {
+	err := b.changes.do(ctx, size{}, func(tx *bbolt.Tx) error {
 		_, err := heapsOf(tx).CreateBucketIfNotExists(bucketName(h))
 		return err
 	})
@@ -117,7 +118,7 @@ func (b *Bolt) Drop(ctx context.Context, h Heap) error {
 	if there, err := b.exists(h); err != nil || !there {
 		return wrap("drop heap of", h, err)
 	}
-	err := b.changes.do(ctx, 0, func(tx *bbolt.Tx) error {
+	err := b.changes.do(ctx, size{}, func(tx *bbolt.Tx) error {
 		err := heapsOf(tx).DeleteBucket(bucketName(h))
 		if errors.Is(err, bolterrors.ErrBucketNotFound) {
 			return nil
@@ -139,47 +140,55 @@ func (b *Bolt) Commit(ctx context.Context, h Heap, writes []Write, quotaBytes in
 		quotaBytes = b.quotaBytes
 	}
 	last, bytes := lastWrites(writes)
-	err := b.changes.do(ctx, bytes, func(tx *bbolt.Tx) error { return commit(tx, h, last, quotaBytes) })
+	err := b.changes.do(ctx, size{writes: len(last), bytes: bytes}, func(tx *bbolt.Tx) error {
+		return commit(tx, h, last, quotaBytes)
+	})
 	return wrap("commit to heap of", h, err)
 }
 
-// lastWrites drops the writes that a later one of the same commit replaces, and sums up the rest.
-func lastWrites(writes []Write) (last map[string][]byte, bytes int) {
-	last = make(map[string][]byte, len(writes))
-	for _, w := range writes {
-		last[w.Key] = w.Value
+// lastWrites sorts a copy of writes by key, drops those that a later one replaces, and sums up the rest. The order keeps a
+// large commit linear in time: bbolt splits pages only at the end of the transaction, so that keys in any other order are
+// each inserted in the middle of one long slice.
+func lastWrites(writes []Write) (last []Write, bytes int) {
+	last = slices.Clone(writes)
+	slices.SortStableFunc(last, func(a, b Write) int { return strings.Compare(a.Key, b.Key) })
+	n := 0
+	for i, w := range last {
+		if i+1 < len(last) && last[i+1].Key == w.Key {
+			continue
+		}
+		last[n] = w
+		n++
+		bytes += len(w.Key) + len(w.Value)
 	}
-	for key, value := range last {
-		bytes += len(key) + len(value)
-	}
-	return last, bytes
+	return last[:n], bytes
 }
 
 // commit is the change that one Commit makes. It refuses before it writes.
-func commit(tx *bbolt.Tx, h Heap, writes map[string][]byte, quotaBytes int64) error {
+func commit(tx *bbolt.Tx, h Heap, writes []Write, quotaBytes int64) error {
 	heap := heapsOf(tx).Bucket(bucketName(h))
 	if heap == nil {
 		return ErrNoHeap
 	}
 	before := int64(heap.Sequence())
 	after := before
-	for key, value := range writes {
-		after += int64(len(value))
-		if old := heap.Get([]byte(key)); old != nil {
+	for _, w := range writes {
+		after += int64(len(w.Value))
+		if old := heap.Get([]byte(w.Key)); old != nil {
 			after -= int64(len(old))
 		} else {
-			after += int64(len(key))
+			after += int64(len(w.Key))
 		}
 	}
 	if after > quotaBytes && after > before {
 		return fmt.Errorf("%w: the heap would have %d bytes; at most %d are allowed", ErrQuota, after, quotaBytes)
 	}
-	for key, value := range writes {
-		if value == nil {
+	for _, w := range writes {
+		if w.Value == nil {
 			// bbolt gives a nil value back as nil while its page is dirty, which would look like an absent key.
-			value = []byte{}
+			w.Value = []byte{}
 		}
-		if err := heap.Put([]byte(key), value); err != nil {
+		if err := heap.Put([]byte(w.Key), w.Value); err != nil {
 			// checkWrites lets nothing pass that bbolt refuses, and h is a bucket of a writable transaction.
 			panic(fmt.Sprintf("heapstore: bbolt refuses a checked key: %v", err))
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -323,6 +324,26 @@ func BenchmarkCommit(b *testing.B) {
 					return err
 				})
 			})
+		})
+	}
+}
+
+// BenchmarkCommit_Keys shows that a commit's time grows with the number of its keys and not with its square.
+func BenchmarkCommit_Keys(b *testing.B) {
+	for _, keys := range []int{1 << 8, 1 << 12, 1 << 16} {
+		b.Run(fmt.Sprint(keys), func(b *testing.B) {
+			var writes []heapstore.Write
+			for _, i := range rand.New(rand.NewPCG(1, 1)).Perm(keys) {
+				writes = append(writes, heapstore.Write{Key: fmt.Sprintf("account-%d", i), Value: []byte(`{"balance":1000}`)})
+			}
+			s, h := openHeap(b, heapstore.Options{})
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := s.Commit(b.Context(), h, writes, 0); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(keys), "ns/key")
 		})
 	}
 }

@@ -8,12 +8,13 @@
 //
 // # How an invocation travels
 //
-//	caller ─► body read, bounded ─► Call ─► answer read, bounded ─► 2xx? ─► writes ─► Commit ─► the answer, as it was given
-//	              │                  │             │                  │no       │         │
-//	              ▼                  ▼             ▼                  ▼         ▼         ▼
-//	             413            Call's error   broken, 413     the answer   refused   the store's error
+//	caller ─► body, bounded ─► Call ─► answer, bounded ─► 2xx? ─► writes ─► Commit ─► the answer as given
+//	              │              │            │             │no      │         │
+//	              ▼              ▼            ▼             ▼        ▼         ▼
+//	          too large   Call's error   broken off,   the answer  refused   the store's error
+//	                                     too large     as given
 //
-// In every case but the two at the ends of the arrows to the answer, nothing was written and Config.Error answers.
+// What leads down to anything but the answer is an error: Config.Error answers, and nothing was written.
 //
 // # What an answer writes
 //
@@ -31,8 +32,8 @@
 //
 // These are refused as a whole, so that nothing is stored in a form from which the answer cannot be had back: text that is
 // not UTF-8; a member's name with half a surrogate pair, which no key can hold; a Content-Encoding other than gzip (the
-// call asks for none). A gzip answer is decoded for the heap and given to the caller as it is. Limits of keys, values and
-// of the heap are the store's.
+// call asks for none); an object of more than 65,536 members. A gzip answer is decoded for the heap and given to the caller
+// as it is. Limits of keys, values and of the heap are the store's.
 //
 // # Guarantees
 //

@@ -16,9 +16,13 @@ const (
 	rawKey = "rawResponse"
 	// heapSwitch is the member that keeps an answer out of the heap when it is false.
 	heapSwitch = "OUTPUT_TO_HEAP"
+	// maxMembers bounds the keys of one commit. All contracts share the store's disk, and a commit of an answer full of tiny
+	// members would take it for many seconds.
+	maxMembers = 1 << 16
 )
 
-// parseAnswer returns what an answer writes, in the order of the answer and each key once. An error wraps ErrUnstorable.
+// parseAnswer returns what an answer writes, in the order of the answer and each key once. An error wraps ErrUnstorable or
+// ErrAnswerTooLarge.
 // Values may share memory with each other.
 func parseAnswer(body []byte) ([]function.HeapWrite, error) {
 	if !utf8.Valid(body) {
@@ -58,6 +62,9 @@ func parseMembers(object []byte) ([]function.HeapWrite, error) {
 		if at, again := position[key]; again {
 			writes[at].Value = value
 			continue
+		}
+		if len(writes) == maxMembers {
+			return nil, fmt.Errorf("%w: at most %d members are allowed", ErrAnswerTooLarge, maxMembers)
 		}
 		position[key] = len(writes)
 		writes = append(writes, function.HeapWrite{Key: key, Value: value})

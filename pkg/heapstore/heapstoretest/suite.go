@@ -156,6 +156,21 @@ func testRead(t *testing.T, d Driver) {
 		commit(t, s, h, "twice", "1", "other", "x", "twice", "2")
 		wantValue(t, s, h, "twice", "2")
 	})
+	t.Run("many keys in any order", func(t *testing.T) {
+		other := heap("large", "1")
+		create(t, s, other)
+		var many []string
+		for i := range 20_000 {
+			many = append(many, fmt.Sprintf("%05d", i*7919%20_000), fmt.Sprint(i))
+		}
+		commit(t, s, other, many...)
+		if keys := walk(t, s, other, "", heapstore.MaxListLimit); len(keys) != 20_000 || !slices.IsSorted(keys) {
+			t.Errorf("%d keys, sorted: %v", len(keys), slices.IsSorted(keys))
+		}
+		for i := range 100 {
+			wantValue(t, s, other, many[i*2], many[i*2+1])
+		}
+	})
 	t.Run("no writes", func(t *testing.T) { commit(t, s, h) })
 	for _, key := range []string{"", "custodian", "custodian-11", longest + "k", "\xff"} {
 		if got, err := s.Get(t.Context(), h, key); !errors.Is(err, heapstore.ErrNoKey) || !errors.Is(err, function.ErrNotFound) {
