@@ -119,14 +119,30 @@ func (s *activities) make(ref function.Ref) *activity {
 // drop forgets a function. Calls in flight end on the activity that they began on; waiters are woken, to find out.
 func (s *activities) drop(ref function.Ref) {
 	s.mu.Lock()
-	a := s.of[ref]
-	delete(s.of, ref)
-	s.mu.Unlock()
-	if a == nil {
-		return
+	defer s.mu.Unlock()
+	if a := s.of[ref]; a != nil {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		s.dropLocked(ref, a)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
+}
+
+// dropUnused is drop for a function that has no call in flight.
+func (s *activities) dropUnused(ref function.Ref) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.of[ref]; a != nil {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.load.InFlight == 0 {
+			s.dropLocked(ref, a)
+		}
+	}
+}
+
+// dropLocked needs the mu of both.
+func (s *activities) dropLocked(ref function.Ref, a *activity) {
+	delete(s.of, ref)
 	a.gone = true
 	a.changeLocked()
 }

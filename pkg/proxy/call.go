@@ -90,15 +90,12 @@ func withoutReplay(r *http.Request) {
 
 // startTimer begins the time that an endpoint has for its answer.
 func (c *call) startTimer() {
-	if c.p.cfg.Timeout > 0 {
-		c.timer = time.AfterFunc(c.p.cfg.Timeout, func() { c.cancel(errDeadline) })
-	}
+	c.timer = time.AfterFunc(c.p.cfg.Timeout, func() { c.cancel(errDeadline) })
 }
 
 // keepTimer takes the deadline from what has no foreseeable end.
 func (c *call) keepTimer(answer *http.Response) {
-	stream := answer.ContentLength < 0 || answer.StatusCode == http.StatusSwitchingProtocols
-	if stream && c.timer != nil {
+	if answer.ContentLength < 0 || answer.StatusCode == http.StatusSwitchingProtocols {
 		c.timer.Stop()
 	}
 }

@@ -49,9 +49,9 @@ type Config struct {
 	// DefaultNamespace is that of a name without one. Empty means openfaas-fn.
 	DefaultNamespace string
 	// Timeout is how long an endpoint may take for its answer, or for its headers if the answer is a stream. 0 means a
-	// minute; negative sets no limit.
+	// minute; negative is refused.
 	Timeout time.Duration
-	// WakeTimeout is how long a call may wait for an endpoint. 0 means a minute; negative lets none wait.
+	// WakeTimeout is how long a call may wait for an endpoint. 0 means a minute; negative is refused.
 	WakeTimeout time.Duration
 	// CacheSize is how many functions' endpoints are cached. 0 means 16384; negative is refused.
 	CacheSize int
@@ -73,6 +73,9 @@ type Proxy struct {
 func New(cfg Config) (*Proxy, error) {
 	if cfg.Lookup == nil || cfg.Endpoints == nil || cfg.Error == nil {
 		return nil, errors.New("proxy: Lookup, Endpoints and Error are needed")
+	}
+	if cfg.Timeout < 0 || cfg.WakeTimeout < 0 {
+		return nil, fmt.Errorf("proxy: timeouts of %v and %v", cfg.Timeout, cfg.WakeTimeout)
 	}
 	if cfg.CacheSize == 0 {
 		cfg.CacheSize = defaultCacheSize

@@ -106,10 +106,15 @@ func TestNew_Refuses(t *testing.T) {
 	if _, err := New(Config{}); err == nil {
 		t.Error("a Config without hooks was taken")
 	}
-	w := newWorld(t, nil)
-	cfg := w.proxy.cfg
-	cfg.CacheSize = -1
-	if _, err := New(cfg); err == nil {
-		t.Error("a cache of -1 was taken")
+	for name, edit := range map[string]func(*Config){
+		"cache":        func(c *Config) { c.CacheSize = -1 },
+		"timeout":      func(c *Config) { c.Timeout = -1 },
+		"wake timeout": func(c *Config) { c.WakeTimeout = -1 },
+	} {
+		cfg := newWorld(t, nil).proxy.cfg
+		edit(&cfg)
+		if _, err := New(cfg); err == nil {
+			t.Errorf("a negative %s was taken", name)
+		}
 	}
 }

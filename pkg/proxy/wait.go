@@ -93,7 +93,9 @@ func (c *call) acquire(ctx context.Context, body *sentBody) (function.Endpoint, 
 func (c *call) wake(ctx context.Context) error {
 	f, ok := c.p.cfg.Lookup(c.f.Ref)
 	if !ok {
-		c.p.Forget(c.f.Ref) // what this call left there, if it came while the function was deleted
+		// If this call came while the function was deleted, it made an activity after Forget. If the function is there
+		// again already, that may be the new one's and in use.
+		c.p.activities.dropUnused(c.f.Ref)
 		return notFound(c.f.Ref)
 	}
 	c.f = f

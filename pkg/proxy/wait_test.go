@@ -73,12 +73,6 @@ func TestWait_DeadlineTellsTheReason(t *testing.T) {
 	}
 }
 
-func TestWait_DisabledAnswersAtOnce(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.WakeTimeout = -1 })
-	w.deploy(echo)
-	w.wantStatus("/function/echo", 503)
-}
-
 func TestWait_FailedWakeIsToldAndTheNextCallTriesAgain(t *testing.T) {
 	var failing atomic.Bool
 	failing.Store(true)
