@@ -127,6 +127,15 @@ type endingBody struct {
 	call *call
 }
 
+// Read tells the call's deadline from its caller's leaving, which the transport does not.
+func (b *endingBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF && b.call.expired.Load() {
+		err = timedOut(b.call.f.Ref)
+	}
+	return n, err
+}
+
 func (b *endingBody) Close() error {
 	err := b.ReadCloser.Close()
 	b.once.Do(b.call.end)

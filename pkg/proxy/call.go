@@ -2,17 +2,14 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
 )
-
-// errDeadline is the cause with which a call's deadline cancels it.
-var errDeadline = errors.New("call deadline passed")
 
 // call is one call of a function: where it is counted, where it has been, and what ends it. It belongs to one goroutine.
 type call struct {
@@ -29,8 +26,10 @@ type call struct {
 	at      *activity
 	address string
 
-	cancel context.CancelCauseFunc
+	cancel context.CancelFunc
 	timer  *time.Timer
+	// expired is set when the timer has ended the call.
+	expired atomic.Bool
 }
 
 func (p *Proxy) newCall(f *function.Function) *call {
@@ -40,7 +39,7 @@ func (p *Proxy) newCall(f *function.Function) *call {
 // roundTrip finds an endpoint, hands it r and returns its answer. The call is counted, and its answer's body can be read,
 // until end.
 func (c *call) roundTrip(r *http.Request, body *sentBody) (*http.Response, error) {
-	ctx, cancel := context.WithCancelCause(r.Context())
+	ctx, cancel := context.WithCancel(r.Context())
 	c.cancel = cancel
 	for {
 		endpoint, err := c.acquire(ctx, body)
@@ -54,7 +53,7 @@ func (c *call) roundTrip(r *http.Request, body *sentBody) (*http.Response, error
 			return answer, nil
 		}
 		if reached || ctx.Err() != nil || body.failure() != nil || !body.rewind() {
-			return nil, c.explain(ctx, r.Context(), body.failure(), err)
+			return nil, c.explain(r.Context(), body.failure(), err)
 		}
 		c.release()
 		c.refused = append(c.refused, endpoint)
@@ -90,7 +89,10 @@ func withoutReplay(r *http.Request) {
 
 // startTimer begins the time that an endpoint has for its answer.
 func (c *call) startTimer() {
-	c.timer = time.AfterFunc(c.p.cfg.Timeout, func() { c.cancel(errDeadline) })
+	c.timer = time.AfterFunc(c.p.cfg.Timeout, func() {
+		c.expired.Store(true)
+		c.cancel()
+	})
 }
 
 // keepTimer takes the deadline from what has no foreseeable end.
@@ -101,9 +103,9 @@ func (c *call) keepTimer(answer *http.Response) {
 }
 
 // explain turns an error of the transport into one of ours.
-func (c *call) explain(ctx, caller context.Context, bodyErr, err error) error {
+func (c *call) explain(caller context.Context, bodyErr, err error) error {
 	switch {
-	case errors.Is(context.Cause(ctx), errDeadline):
+	case c.expired.Load():
 		return timedOut(c.f.Ref)
 	case bodyErr != nil:
 		return bodyFailure(caller, bodyErr)
@@ -130,6 +132,6 @@ func (c *call) release() {
 func (c *call) end() {
 	c.release()
 	if c.cancel != nil {
-		c.cancel(context.Canceled)
+		c.cancel()
 	}
 }

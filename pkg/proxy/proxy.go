@@ -156,7 +156,8 @@ func (p *Proxy) resolve(r *http.Request, id identity) (*function.Function, *http
 
 // RoundTrip makes one call of f: it waits, wakes and retries as ServeHTTP does, and has the same deadlines. Of r's URL
 // only path and query count; headers go as they are, without those of one connection. It closes r.Body. The caller
-// closes the body of the answer. An error is one of this package or function.ErrNotFound.
+// closes the body of the answer. An error is one of this package, or wraps function.ErrNotFound or function.ErrInvalid;
+// reading a body of known length fails with ErrTimeout when the deadline passes.
 func (p *Proxy) RoundTrip(ctx context.Context, f *function.Function, r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
 		defer r.Body.Close()
@@ -164,6 +165,9 @@ func (p *Proxy) RoundTrip(ctx context.Context, f *function.Function, r *http.Req
 	c := p.newCall(f)
 	r = r.Clone(ctx)
 	stripHopByHop(r.Header)
+	if _, ok := r.Header["User-Agent"]; !ok {
+		r.Header.Set("User-Agent", "") // or http.Transport puts its own
+	}
 	answer, err := c.roundTrip(r, newSentBody(r))
 	if err != nil {
 		c.end()

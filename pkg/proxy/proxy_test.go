@@ -409,14 +409,14 @@ func TestServeHTTP_LengthsAreKept(t *testing.T) {
 		w.Write(body)
 	})
 	body := strings.Repeat("x", 100<<10)
-	answer, got := w.request("POST", "/function/echo", body)
+	_, got := w.request("POST", "/function/echo", body)
 	if length != int64(len(body)) || chunked != nil {
 		t.Errorf("the function saw length %d, encoding %v", length, chunked)
 	}
 	if got != body {
 		t.Error("body differs")
 	}
-	answer, _ = w.request("POST", "/function/echo", "hello")
+	answer, _ := w.request("POST", "/function/echo", "hello")
 	if answer.ContentLength != 5 {
 		t.Errorf("the caller saw length %d", answer.ContentLength)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
 )
@@ -34,6 +35,9 @@ func TestRoundTrip(t *testing.T) {
 		text, err := io.ReadAll(answer.Body)
 		if err != nil || string(text) != "body" || seen.RequestURI != "/a%2Fb?q" {
 			t.Errorf("%q, %v; the function saw %s", text, err, seen.RequestURI)
+		}
+		if got, ok := seen.Header["User-Agent"]; ok {
+			t.Errorf("user agent %q was put in", got)
 		}
 		if seen.Header.Get("X-Private") != "" || answer.Header.Get("Connection") != "" {
 			t.Error("a header of one connection was passed on")
@@ -68,6 +72,25 @@ func TestRoundTrip_Errors(t *testing.T) {
 	}
 	if len(w.proxy.activities.of) != 0 {
 		t.Error("a deleted function left something behind")
+	}
+}
+
+func TestRoundTrip_DeadlineInTheMiddleOfTheAnswer(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Timeout = 50 * time.Millisecond })
+	f := w.deploy(echo, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "10")
+		io.WriteString(w, "half")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	r, _ := http.NewRequest("GET", "http://ignored/", nil)
+	answer, err := w.proxy.RoundTrip(t.Context(), f, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if text, err := io.ReadAll(answer.Body); !errors.Is(err, ErrTimeout) || string(text) != "half" {
+		t.Errorf("%q, %v", text, err)
 	}
 }
 
