@@ -87,7 +87,13 @@ type Cluster struct {
 // Connect reads how to reach the API server: from a kubeconfig file, or, if the path is empty, from the pod's own service
 // account.
 func Connect(kubeconfig string) (*rest.Config, error) {
-	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	var cfg *rest.Config
+	var err error
+	if kubeconfig == "" {
+		cfg, err = rest.InClusterConfig()
+	} else {
+		cfg, err = clientcmd.BuildConfigFromFlags("", kubeconfig)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read how to reach Kubernetes: %w", err)
 	}

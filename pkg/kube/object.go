@@ -54,15 +54,14 @@ type objectResources struct {
 	IntelGPU  string `json:"intel.com/gpu,omitempty"`
 }
 
-// objectStatus is written by the reconciler alone. Its fields are never omitted: it is sent as a merge patch, in which an
-// absent field would keep its old value.
+// objectStatus is written by the reconciler alone, always as a whole.
 type objectStatus struct {
 	Conditions          []metav1.Condition `json:"conditions"`
 	Replicas            int32              `json:"replicas"`
 	AvailableReplicas   int32              `json:"availableReplicas"`
 	UnavailableReplicas int32              `json:"unavailableReplicas"`
 	ObservedGeneration  int64              `json:"observedGeneration"`
-	Image               *resolution        `json:"image"`
+	Image               *resolution        `json:"image,omitempty"`
 }
 
 type objectList struct {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -167,16 +168,19 @@ func (c *Cluster) writeStatus(ctx context.Context, ref function.Ref, r *record, 
 	if s.equal(r.status) {
 		return nil
 	}
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"uid": r.uid}, // another record of that name is not meant
-		"status":   s.object(),
+	patch, err := json.Marshal([]map[string]any{
+		{"op": "test", "path": "/metadata/uid", "value": r.uid}, // another record of that name is not meant
+		{"op": "add", "path": "/status", "value": s.object()},
 	})
 	if err != nil {
 		return fmt.Errorf("encode status: %w", err)
 	}
 	written := new(object)
-	err = c.functions.Patch(types.MergePatchType).Namespace(ref.Namespace).Resource(resourceFunctions).Name(ref.Name).
+	err = c.functions.Patch(types.JSONPatchType).Namespace(ref.Namespace).Resource(resourceFunctions).Name(ref.Name).
 		SubResource("status").Body(patch).Do(ctx).Into(written)
+	if current := c.records.get(ref); apierrors.IsNotFound(err) || err != nil && (current == nil || current.uid != r.uid) {
+		return nil // it has gone meanwhile, and so has what there was to say of it
+	}
 	if err != nil {
 		return fmt.Errorf("write status: %w", err)
 	}
