@@ -48,6 +48,7 @@ func Run(t *testing.T, d Driver) {
 		"a commit that was called off is none":  testCancelled,
 		"a closed store says so":                testClosed,
 		"concurrent commits are whole":          testConcurrent,
+		"heaps come and go under commits":       testDropped,
 		"random operations agree with a map":    testModel,
 		"a kill loses and tears nothing":        testKill,
 		"what was committed is there on reopen": testReopen,
@@ -516,6 +517,39 @@ func testConcurrent(t *testing.T, d Driver) {
 	writing.Wait()
 	close(done)
 	reading.Wait()
+}
+
+// testDropped makes and drops a heap while it is committed to, so that all of this meets in one transaction. The check for
+// damage at the end, and a neighbour that must not change, are what can fail.
+func testDropped(t *testing.T, d Driver) {
+	s, h := openHeap(t, d)
+	neighbour := heap("neighbour", "1")
+	create(t, s, neighbour)
+	commit(t, s, neighbour, "key", strings.Repeat("n", 10_000))
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			for round := range 50 {
+				value := strings.Repeat("v", round*100)
+				err := s.Commit(t.Context(), h, writes(fmt.Sprint(w), value, fmt.Sprint(w, round), value), 0)
+				if err != nil && !errors.Is(err, heapstore.ErrNoHeap) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 2 {
+		wg.Go(func() {
+			for range 30 {
+				if err := errors.Join(s.Drop(t.Context(), h), s.Create(t.Context(), h)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	wantKeys(t, s, neighbour, "key")
+	wantValue(t, s, neighbour, "key", strings.Repeat("n", 10_000))
 }
 
 // pair is a commit of two keys that hold the same.
