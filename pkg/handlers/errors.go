@@ -28,6 +28,9 @@ var (
 // statusClientGone is nginx's: nobody reads it but logs and metrics.
 const statusClientGone = 499
 
+// wakeSeconds is about how long a wake takes.
+const wakeSeconds = 1
+
 // row says how an error is answered.
 type row struct {
 	is     error
@@ -44,7 +47,7 @@ var shuttingDown = row{is: heapstore.ErrClosed, status: http.StatusServiceUnavai
 // table is the one place where errors become statuses. The first row that fits counts: an error of ours may have the end of
 // a context for its cause.
 var table = []row{
-	{is: proxy.ErrNoEndpoint, status: http.StatusServiceUnavailable},
+	{is: proxy.ErrNoEndpoint, status: http.StatusServiceUnavailable, retry: wakeSeconds},
 	{is: proxy.ErrUnreachable, status: http.StatusBadGateway},
 	{is: proxy.ErrTimeout, status: http.StatusGatewayTimeout},
 	{is: proxy.ErrCanceled, status: statusClientGone},

@@ -20,9 +20,6 @@ const (
 	defaultCacheSize   = 16384
 )
 
-// retryAfterSeconds is the Retry-After of a 503: a wake takes about that long.
-const retryAfterSeconds = "1"
-
 // methods are those that OpenFaaS lets through to functions.
 var methods = []string{
 	http.MethodPost, http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodHead, http.MethodOptions,
@@ -194,8 +191,5 @@ func (p *Proxy) tell(h http.Header, id identity) {
 func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, id identity, err error) {
 	p.tell(w.Header(), id)
 	w.Header().Set(headerInternal, internal)
-	if errors.Is(err, ErrNoEndpoint) {
-		w.Header().Set("Retry-After", retryAfterSeconds)
-	}
 	p.cfg.Error(w, r, err)
 }

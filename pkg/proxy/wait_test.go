@@ -65,8 +65,8 @@ func TestWait_DeadlineTellsTheReason(t *testing.T) {
 	})
 	w.deploy(echo)
 	answer, text := w.request("GET", "/function/echo", "")
-	if answer.StatusCode != 503 || answer.Header.Get("Retry-After") == "" || !strings.Contains(text, "the image cannot be pulled") {
-		t.Errorf("status %d, Retry-After %q, %q", answer.StatusCode, answer.Header.Get("Retry-After"), text)
+	if answer.StatusCode != 503 || !strings.Contains(text, "the image cannot be pulled") {
+		t.Errorf("status %d, %q", answer.StatusCode, text)
 	}
 	if load := w.proxy.Load(echo); load.Waiting != 0 {
 		t.Errorf("%d still waiting", load.Waiting)
