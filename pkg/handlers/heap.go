@@ -2,12 +2,14 @@ package handlers
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
+	"github.com/dragonchain/dc-provider/pkg/heapstore"
 )
 
 // Heaps reads the heaps of contracts. The errors are those of package heapstore.
@@ -76,7 +78,8 @@ func (a *API) listKeys(w http.ResponseWriter, r *http.Request, heap function.Hea
 		return err
 	}
 	keys, next, err := a.cfg.Heaps.List(r.Context(), heap, query.last("prefix"), query.last("after"), limit)
-	if err != nil {
+	// A contract's heap is made before its first replica, which is after its deploy was answered.
+	if err != nil && !errors.Is(err, heapstore.ErrNoHeap) {
 		return err
 	}
 	// Not nil: clients need [] where there is none.

@@ -89,6 +89,7 @@ func TestHeap_OfASuccessorIsNew(t *testing.T) {
 	delete(w.functions, spec.Ref)
 	w.put(t, spec, function.Status{})
 	wantLine(t, call(api.Gateway(), "GET", "/heap/cow/k", ""), 404, "no such heap")
+	wantJSON(t, call(api.Gateway(), "GET", "/heap/cow", ""), `{"keys":[]}`)
 }
 
 func TestHeap_List(t *testing.T) {

@@ -28,10 +28,10 @@ type route struct {
 // the router's redirect to a cleaned path would lose something.
 var rawPrefixes = []string{"/function/", "/heap/"}
 
-// router answers the routes and /function/.
-func (a *API) router(routes []route) http.Handler {
+// router answers the routes, and /function/ by invoke.
+func (a *API) router(routes []route, invoke http.Handler) http.Handler {
 	clean, unclean := mux.NewRouter(), mux.NewRouter().SkipClean(true)
-	unclean.PathPrefix("/function/").Handler(a.guardStream(a.cfg.Invoke))
+	unclean.PathPrefix("/function/").Handler(a.guardStream(invoke))
 	for _, rt := range routes {
 		var handler http.Handler = a.guard(rt)
 		if !rt.open {

@@ -54,6 +54,8 @@ func TestRouter_Semantics(t *testing.T) {
 		{both, "BREW", "/function/cow/a//b/../c%2Fd", 200, "invoked /function/cow/a//b/../c%2Fd"},
 		{both, "GET", "/function/../system/functions", 200, "invoked /function/../system/functions"},
 		{both, "GET", "/function", 404, "404 page not found\n"},
+		{gateway, "POST", "/function/", 404, "404 page not found\n"},
+		{provider, "POST", "/function/", 200, "invoked /function/"},
 	} {
 		for name, h := range listeners(api) {
 			if !strings.Contains(c.on, name) {

@@ -9,7 +9,18 @@ func (a *API) Gateway() http.Handler {
 		route{method: "GET", path: "/system/info", serve: a.gatewayInfo},
 		route{method: "GET", path: "/healthz", serve: a.health, open: true},
 	)
-	return a.router(routes)
+	return a.router(routes, named(a.cfg.Invoke))
+}
+
+// named answers a call that names no function as the stock gateway's router does, where a provider says 400.
+func named(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/function/" {
+			http.NotFound(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Provider answers a stock OpenFaaS gateway as an OpenFaaS provider does, and the watchdogs.
@@ -22,7 +33,7 @@ func (a *API) Provider() http.Handler {
 	if a.cfg.Ready != nil {
 		routes = append(routes, route{method: "POST", path: "/dc/ready", serve: a.cfg.Ready.serve, open: true})
 	}
-	return a.router(routes)
+	return a.router(routes, a.cfg.Invoke)
 }
 
 // management are the routes that both listeners have.

@@ -33,7 +33,7 @@ func TestExamples_Cowsay(t *testing.T) {
 	d := contract(annotate(deployment{Image: "dragonchain/example-cowsay:dev"}, annotationMode, "fork"))
 	f := deploy(t, d)
 	a := f.call(t, transaction(t, map[string]string{"moo": "dragons"})).is(t, "cowsay", http.StatusOK)
-	for _, want := range []string{"dragons", "Transaction::L1::FullTransaction", "^__^", "(oo)"} {
+	for _, want := range []string{"dragons", "payload", "^__^", "(oo)"} {
 		if !strings.Contains(a.body, want) {
 			t.Errorf("the cow does not say %q:\n%s", want, a.body)
 		}
