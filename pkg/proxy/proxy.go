@@ -171,6 +171,7 @@ func (p *Proxy) RoundTrip(ctx context.Context, f *function.Function, r *http.Req
 		return nil, err
 	}
 	stripHopByHop(answer.Header)
+	setContentType(answer, r.Header)
 	answer.Body = &endingBody{ReadCloser: answer.Body, call: c}
 	return answer, nil
 }

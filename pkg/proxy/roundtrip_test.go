@@ -18,6 +18,7 @@ func TestRoundTrip(t *testing.T) {
 	f := w.deploy(echo, func(w http.ResponseWriter, r *http.Request) {
 		seen = r
 		w.Header().Set("Connection", "close")
+		w.Header()["Content-Type"] = nil
 		io.Copy(w, r.Body)
 	})
 	w.setEndpoints(echo, append([]function.Endpoint{refusing(t), refusing(t)}, w.list(echo)...)...)
@@ -25,6 +26,7 @@ func TestRoundTrip(t *testing.T) {
 		r, _ := http.NewRequest("POST", "http://ignored/a%2Fb?q", strings.NewReader("body"))
 		r.Header.Set("Connection", "X-Private")
 		r.Header.Set("X-Private", "1")
+		r.Header.Set("Content-Type", "application/json")
 		answer, err := w.proxy.RoundTrip(t.Context(), f, r)
 		if err != nil {
 			t.Fatal(err)
@@ -41,6 +43,9 @@ func TestRoundTrip(t *testing.T) {
 		}
 		if seen.Header.Get("X-Private") != "" || answer.Header.Get("Connection") != "" {
 			t.Error("a header of one connection was passed on")
+		}
+		if got := answer.Header.Get("Content-Type"); got != "application/json" {
+			t.Errorf("an answer without a content type got %q, want the request's", got)
 		}
 		answer.Body.Close()
 		answer.Body.Close()
