@@ -7,6 +7,6 @@ git ls-files --cached --others --exclude-standard '*_test.go' | xargs grep -l '^
 	[ -e "$file" ] || continue
 	grep -o '^func Fuzz[A-Za-z0-9_]*' "$file" | sed 's/^func //' | while read -r target; do
 		step "$target in $(dirname "$file")"
-		(cd "$(dirname "$file")" && go test -run='^$' -fuzz="^$target\$" -fuzztime="$time" .) | tail -n 3
+		(cd "$(dirname "$file")" && go test -run='^$' -fuzz="^$target\$" -fuzztime="$time" -fuzzminimizetime=10x .) | tail -n 3
 	done
 done

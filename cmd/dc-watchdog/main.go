@@ -11,7 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime/debug"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -37,6 +37,9 @@ The variables are those of the OpenFaaS watchdogs. Those needed most:
   port           where to listen (default 8080)
 `
 
+// Set by the build.
+var version, commit = "dev", "unknown"
+
 func main() {
 	os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
@@ -58,7 +61,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	var err error
 	switch {
 	case *printVersion:
-		_, err = fmt.Fprintln(stdout, version())
+		_, err = fmt.Fprintf(stdout, "dc-watchdog %s commit %s %s\n", version, commit, runtime.Version())
 	case *checkHealth:
 		err = healthcheck(environ)
 	case flags.NArg() == 0:
@@ -148,18 +151,4 @@ func install(dir string, stdout io.Writer) error {
 	}
 	_, err = fmt.Fprintln(stdout, path)
 	return err
-}
-
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "dc-watchdog unknown"
-	}
-	revision := "unknown"
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			revision = s.Value
-		}
-	}
-	return fmt.Sprintf("dc-watchdog %s revision %s %s", info.Main.Version, revision, info.GoVersion)
 }
