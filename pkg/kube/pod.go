@@ -22,7 +22,9 @@ type pod struct {
 	// down means that the function's container has ended and was not started again yet.
 	down bool
 	// started means that the container has run, so that there is a log.
-	started  bool
+	started bool
+	// running is since when the container runs; zero when it does not.
+	running  time.Time
 	restarts int32
 	// problem says in Kubernetes' words why the pod does not serve.
 	problem string
@@ -49,12 +51,31 @@ func newPod(obj any, _ *pod) *pod {
 		}
 		p.restarts = s.RestartCount
 		p.down = s.State.Terminated != nil || s.RestartCount > 0 && s.State.Waiting != nil
+		if s.State.Running != nil {
+			p.running = s.State.Running.StartedAt.Time
+		}
 		p.started = s.State.Running != nil || s.State.Terminated != nil || s.LastTerminationState.Terminated != nil
 	}
 	if !p.ready {
 		p.problem = podProblem(o)
 	}
 	return p
+}
+
+// slowAfter is how long a container may run without being ready before that is worth telling.
+const slowAfter = 10 * time.Second
+
+// trouble is the pod's problem. That a container runs and never gets ready is one which Kubernetes has no word for.
+func (p *pod) trouble(now time.Time) string {
+	if left, slow := p.untilSlow(now); p.problem == "" && slow && left <= 0 {
+		return fmt.Sprintf("NotReady: the container runs, and what it runs does not serve on port %d", port)
+	}
+	return p.problem
+}
+
+// untilSlow tells how long the container may still take to get ready; ok is false if it is ready or does not run.
+func (p *pod) untilSlow(now time.Time) (left time.Duration, ok bool) {
+	return slowAfter - now.Sub(p.running), !p.ready && !p.running.IsZero()
 }
 
 // podProblem finds what keeps a pod from serving: its scheduling first, then its containers, since nothing later can have

@@ -118,6 +118,10 @@ func (c *Cluster) reconcile(ctx context.Context, ref function.Ref) error {
 	if o.image == nil {
 		o.image = r.status.image
 	}
+	// No event tells that something did not happen.
+	if next := nextTrouble(c.table.podsOf(ref), r.uid, time.Now()); next > 0 {
+		c.queue.AddAfter(ref, next)
+	}
 	return errors.Join(err, c.writeStatus(ctx, ref, r, c.judge(ref, r, o)))
 }
 

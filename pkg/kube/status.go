@@ -58,7 +58,7 @@ func (c *Cluster) reason(ref function.Ref, r *record, available int) string {
 	if d != nil && d.failure != "" {
 		return d.failure
 	}
-	if problem := newestProblem(c.table.podsOf(ref), r.uid); problem != "" {
+	if problem := newestProblem(c.table.podsOf(ref), r.uid, time.Now()); problem != "" {
 		return problem
 	}
 	if available >= r.fn.Replicas {
@@ -77,17 +77,29 @@ func (c *Cluster) reason(ref function.Ref, r *record, available int) string {
 }
 
 // newestProblem is what the youngest pod of a record that has a problem says.
-func newestProblem(pods map[string]*pod, record types.UID) string {
+func newestProblem(pods map[string]*pod, record types.UID, now time.Time) string {
 	var newest *pod
 	for _, p := range pods {
-		if p.record == record && !p.ending && p.problem != "" && (newest == nil || p.created.After(newest.created)) {
+		if p.record == record && !p.ending && p.trouble(now) != "" && (newest == nil || p.created.After(newest.created)) {
 			newest = p
 		}
 	}
 	if newest == nil {
 		return ""
 	}
-	return newest.problem
+	return newest.trouble(now)
+}
+
+// nextTrouble is how long it takes until a pod of the record is slow in getting ready; 0 if none can become so.
+func nextTrouble(pods map[string]*pod, record types.UID, now time.Time) time.Duration {
+	var next time.Duration
+	for _, p := range pods {
+		left, ok := p.untilSlow(now)
+		if ok && left > 0 && p.record == record && !p.ending && (next == 0 || left < next) {
+			next = left
+		}
+	}
+	return next
 }
 
 // Reasons of conditions; kubectl shows them.
@@ -143,7 +155,7 @@ func (c *Cluster) progress(ref function.Ref, r *record, s recordStatus, o outcom
 	case o.waiting != "":
 		return condition{is: true, reason: reasonWaiting, message: o.waiting}
 	case r.fn.Replicas > 0 && (s.unavailable > 0 || d == nil || !d.rolledOut()):
-		message := newestProblem(pods, r.uid)
+		message := newestProblem(pods, r.uid, time.Now())
 		if d != nil && d.failure != "" {
 			message = d.failure
 		}
