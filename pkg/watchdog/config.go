@@ -50,6 +50,9 @@ type Config struct {
 
 	// Port is the TCP port served, on all addresses. 0 means 8080.
 	Port int
+	// ReadyPath is a path of the function that answers 2xx to a GET while the function can serve. Empty means that it always can,
+	// in HTTPMode whenever its process listens.
+	ReadyPath string
 	// LockFile is written when the port is open and removed when shutdown begins; without it the function counts as
 	// unhealthy. Empty means no file.
 	LockFile string
@@ -109,7 +112,7 @@ var settings = []string{
 }
 
 // ignored are settings of the OpenFaaS watchdogs that change nothing here. Saying so beats silence.
-var ignored = []string{"http_buffer_req_body", "buffer_http", "static_path", "log_callid", "log_call_id", "ready_path"}
+var ignored = []string{"http_buffer_req_body", "buffer_http", "static_path", "log_callid", "log_call_id"}
 
 // ParseEnv reads the settings in an environment, and what of it the function shall see. All that is wrong with it is in the
 // one error. Variables named DC_* are the provider's; the others are those of the OpenFaaS watchdogs.
@@ -130,6 +133,7 @@ func ParseEnv(environ []string) (Config, error) {
 		ExecTimeout:    v.duration("exec_timeout", v.execTimeout()),
 		LameDuck:       v.duration("healthcheck_interval", defaultLameDuck),
 		MaxInFlight:    v.number("max_inflight", 0),
+		ReadyPath:      v.readyPath(),
 		ContentType:    v.text("content_type", ""),
 		CombineOutput:  v.boolean("combine_output", dialect == Classic),
 		NoHeaders:      !v.boolean("cgi_headers", true),
@@ -274,6 +278,17 @@ func parseUpstream(text string) (*url.URL, error) {
 		u.Host = net.JoinHostPort(u.Hostname(), "80")
 	}
 	return u, nil
+}
+
+func (v *vars) readyPath() string {
+	path := v.set["ready_path"]
+	if path == "" {
+		return ""
+	}
+	if _, err := url.ParseRequestURI(path); err != nil || path[0] != '/' {
+		v.fail(fmt.Errorf("ready_path %q is not a path, such as /ready", path))
+	}
+	return path
 }
 
 func isLoopback(host string) bool {

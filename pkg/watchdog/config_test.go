@@ -148,6 +148,7 @@ func TestParseEnv_Values(t *testing.T) {
 			return slices.Equal(c.Command, []string{"a", "b c", ""})
 		}},
 		{"lock file in TMPDIR", []string{"TMPDIR=/var/run/"}, func(c Config) bool { return c.LockFile == "/var/run/.lock" }},
+		{"ready_path", []string{"ready_path=/ready?x"}, func(c Config) bool { return c.ReadyPath == "/ready?x" }},
 		{"no lock file", []string{"suppress_lock=true"}, func(c Config) bool { return c.LockFile == "" }},
 		{"log lines without end", []string{"log_buffer_size=-1"}, func(c Config) bool { return c.LineBytes == maxLineBytes }},
 		{"log line 0 is the default", []string{"log_buffer_size=0"}, func(c Config) bool { return c.LineBytes == defaultLineBytes }},
@@ -194,6 +195,7 @@ func TestParseEnv_Refuses(t *testing.T) {
 		{"port", []string{"fprocess=cat", "port=70000"}, []string{"70000"}},
 		{"log_buffer_size in any dialect", []string{"fprocess=cat", "log_buffer_size=x", "DC_DIALECT=of"}, []string{"log_buffer_size"}},
 		{"jwt_auth", []string{"fprocess=cat", "jwt_auth=true"}, []string{"jwt_auth"}},
+		{"ready_path", []string{"fprocess=cat", "ready_path=ready"}, []string{"ready_path"}},
 		{"upstream with another scheme", []string{"fprocess=cat", "mode=http", "upstream_url=ftp://x"}, []string{"http://HOST:PORT"}},
 		{"upstream without a host", []string{"fprocess=cat", "mode=http", "upstream_url=http://:80"}, []string{"host"}},
 		{"upstream with a query", []string{"fprocess=cat", "mode=http", "upstream_url=http://x/?a"}, []string{"query"}},
@@ -220,7 +222,7 @@ func TestParseEnv_Refuses(t *testing.T) {
 
 func TestParseEnv_Warnings(t *testing.T) {
 	for _, r := range []struct{ environ, want string }{
-		{"ready_path=/x", "ready_path has no effect"},
+		{"static_path=/x", "static_path has no effect"},
 		{"http_buffer_req_body=true", "http_buffer_req_body has no effect"},
 		{"write_timeout=30s", "write_timeout is not above exec_timeout"},
 	} {

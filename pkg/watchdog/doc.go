@@ -49,7 +49,8 @@
 //   - The limit of an invocation kills the group and is answered at once, whoever holds a pipe open.
 //   - exec_timeout does not end event streams, NDJSON streams and upgraded connections; X-Timeout lowers any limit and lifts none.
 //   - write_timeout is no limit unless it is set, and 0 means none.
-//   - A connection to the function waits while nothing listens, up to 30 s.
+//   - A connection to the function waits until it listens, up to 30 s. With a ready_path it waits for that; readiness does too.
+//     Every probe of /_/ready asks the process: it opens a connection, or gets the ready_path.
 //   - A process of mode http that exits, even with status 0, ends the watchdog with an error.
 //   - /_/ready is never the function's; paths reach the function as they were sent.
 //   - mode is fork unless it is set; jwt_auth is refused rather than ignored.

@@ -56,15 +56,31 @@ func (m *forkMode) start() (err error) {
 // serve waits for ctx's end, kills what still runs, and waits for it.
 func (m *forkMode) serve(ctx context.Context) error {
 	<-ctx.Done()
-	m.procs.signalAll(syscall.SIGKILL)
-	m.procs.wait()
+	m.procs.endAll()
 	return m.null.Close()
 }
 
 // serving is true as long as this program runs: the next process can always be tried.
 func (m *forkMode) serving() (bool, <-chan struct{}) { return true, nil }
 
-func (m *forkMode) check(context.Context) bool { return true }
+// check runs the function on its ready path, if it has one, and asks for a good end.
+func (m *forkMode) check(ctx context.Context) bool {
+	if m.cfg.ReadyPath == "" {
+		return true
+	}
+	ctx, cancel := withLimit(ctx, lesser(probeTimeout, m.cfg.ExecTimeout))
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, m.cfg.ReadyPath, http.NoBody)
+	if err != nil {
+		return false
+	}
+	environ, err := m.environFor(r)
+	if err != nil {
+		return false
+	}
+	_, err = m.run(ctx, environ, nil)
+	return err == nil
+}
 
 // ServeHTTP is one invocation, by the rules of the classic watchdog.
 func (m *forkMode) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -381,3 +381,17 @@ func TestHealth_WithoutLockFile(t *testing.T) {
 		})
 	}
 }
+
+func TestForkMode_ReadyPath(t *testing.T) {
+	flag := filepath.Join(t.TempDir(), "ready")
+	f := serve(t, sh(`[ "$Http_Method $Http_Path $Http_Query" = "GET /am/I a=b" ] && [ -e `+flag+` ]`), "ready_path=/am/I?a=b")
+	if got := f.do("GET", "/_/ready", ""); got.status != 503 {
+		t.Errorf("before: %+v", got)
+	}
+	if err := os.WriteFile(flag, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.do("GET", "/_/ready", ""); got.status != 200 {
+		t.Errorf("after: %+v", got)
+	}
+}

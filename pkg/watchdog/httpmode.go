@@ -42,7 +42,7 @@ func newHTTPMode(cfg *Config, procs *processes, log *slog.Logger, stdout, stderr
 	m := &httpMode{
 		cfg:    cfg,
 		procs:  procs,
-		up:     newUpstream(cfg.Upstream.Host, log),
+		up:     newUpstream(cfg.Upstream, cfg.ReadyPath, log),
 		stdout: newLineLog(stdout, "stdout", cfg.PrefixLogs, cfg.LineBytes),
 		stderr: newLineLog(stderr, "stderr", cfg.PrefixLogs, cfg.LineBytes),
 		log:    log,

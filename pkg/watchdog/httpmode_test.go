@@ -441,3 +441,24 @@ func TestHTTPMode_SIGTERMIgnored(t *testing.T) {
 	f.log.waitFor(t, "did not end in time and is killed")
 	f.stdout.waitFor(t, "signal: terminated")
 }
+
+// A process that listens before it can serve is not ready, and what comes is held, until its ready path says so.
+func TestHTTPMode_ReadyPath(t *testing.T) {
+	f := serveHTTP(t, []string{"-warm-up=300ms"}, "ready_path=/ready")
+	if s := f.seen("POST", "/", "early"); s.Body != "early" {
+		t.Errorf("%+v", s)
+	}
+	if got := f.do("GET", "/ready", ""); got.status != 200 {
+		t.Errorf("served while its ready path says %d", got.status)
+	}
+	if got := f.do("GET", "/_/ready", ""); got.status != 200 {
+		t.Errorf("ready: %+v", got)
+	}
+	f.do("GET", "/tire", "")
+	if got := f.do("GET", "/_/ready", ""); got.status != 503 {
+		t.Errorf("ready with a ready path that fails: %+v", got)
+	}
+	if s := f.seen("POST", "/", "late"); s.Body != "late" {
+		t.Errorf("a call that comes all the same: %+v", s)
+	}
+}

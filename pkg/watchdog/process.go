@@ -1,6 +1,7 @@
 package watchdog
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,9 +21,10 @@ import (
 // The leader's exit is noticed but not taken until end. As long as it is not, the kernel gives its number to no other process
 // or group, so that killing the group can never hit an innocent one.
 type processes struct {
-	mu  sync.RWMutex // held for reading while a process starts, and for writing to decide whose a zombie is
-	own sync.Map     // pid -> *process
-	wg  sync.WaitGroup
+	mu     sync.RWMutex // held for reading while a process starts, and for writing to decide whose a zombie is
+	closed bool
+	own    sync.Map // pid -> *process
+	wg     sync.WaitGroup
 }
 
 // process is one process of the function and its group.
@@ -51,10 +53,16 @@ func findProgram(argv []string) (program, error) {
 	return program{path: path, argv: argv}, nil
 }
 
+// errClosed is given to whoever starts a process after endAll.
+var errClosed = errors.New("the watchdog is ending")
+
 // start runs p with the given descriptors, which the caller may close afterwards.
 func (ps *processes) start(p program, environ []string, stdin, stdout, stderr int) (*process, error) {
 	ps.mu.RLock()
 	defer ps.mu.RUnlock()
+	if ps.closed {
+		return nil, errClosed
+	}
 	pid, err := syscall.ForkExec(p.path, p.argv, &syscall.ProcAttr{
 		Env:   environ,
 		Files: []uintptr{uintptr(stdin), uintptr(stdout), uintptr(stderr)},
@@ -136,8 +144,14 @@ func (ps *processes) signalAll(sig syscall.Signal) {
 	})
 }
 
-// wait blocks until every process that was started is gone.
-func (ps *processes) wait() { ps.wg.Wait() }
+// endAll kills every group, lets no other start, and waits until those who started them have called end.
+func (ps *processes) endAll() {
+	ps.mu.Lock()
+	ps.closed = true
+	ps.mu.Unlock()
+	ps.signalAll(syscall.SIGKILL)
+	ps.wg.Wait()
+}
 
 // exitText says how a process ended in the words that OpenFaaS answers carry, or "" if it ended well.
 func exitText(s syscall.WaitStatus) string {

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -27,6 +28,7 @@ func serverProgram(args []string) {
 	delay := flags.Duration("delay", 0, "before it listens")
 	ignoreTerm := flags.Bool("ignore-term", false, "do not end on SIGTERM")
 	idle := flags.Duration("idle", 0, "close idle connections after")
+	warmUp := flags.Duration("warm-up", 0, "after it listens, until /ready says so")
 	flags.Parse(args)
 
 	terms := make(chan os.Signal, 1)
@@ -46,12 +48,21 @@ func serverProgram(args []string) {
 		os.Exit(1)
 	}
 	mux := http.NewServeMux()
+	warm := time.Now().Add(*warmUp)
+	var tired atomic.Bool
+	mux.HandleFunc("/ready", func(w http.ResponseWriter, r *http.Request) {
+		if time.Now().Before(warm) || tired.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	mux.HandleFunc("/tire", func(w http.ResponseWriter, r *http.Request) { tired.Store(true) })
 	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
 		d, _ := time.ParseDuration(r.FormValue("for"))
 		io.Copy(io.Discard, r.Body) // or net/http does not watch the connection
 		fmt.Println("begun")
 		select {
 		case <-time.After(d):
+			fmt.Println("slept")
 			fmt.Fprint(w, "slept")
 		case <-r.Context().Done():
 			fmt.Println("cancelled")

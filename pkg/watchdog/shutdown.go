@@ -1,8 +1,7 @@
 package watchdog
 
 import (
-	"context"
-	"net/http"
+	"net"
 	"time"
 )
 
@@ -10,13 +9,13 @@ import (
 //
 // The moment is for whoever has not heard yet. The provider stops sending before it deletes a pod, so that our default is short;
 // healthcheck_interval sets another.
-func (w *Watchdog) shutDown(srv *http.Server) {
+func (w *Watchdog) shutDown(ln net.Listener) {
 	_, inFlight := w.inFlight.empty()
 	w.log.Info("ending: not ready any more", "in_flight", inFlight, "healthcheck_interval", w.cfg.LameDuck.String())
 	w.ending.Store(true) // every answer from now on closes its connection
 	w.health.close()
 	time.Sleep(w.cfg.LameDuck)
-	w.drain(srv, w.drainLimit)
+	w.drain(ln, w.drainLimit)
 }
 
 // drainTime is what invocations in flight get: write_timeout, as in OpenFaaS, or what Kubernetes gives a pod by default.
@@ -30,31 +29,27 @@ func drainTime(cfg *Config) time.Duration {
 	return defaultDrain
 }
 
-// drain closes the port and idle connections, and waits for what is in flight. Server.Shutdown alone would not do: it does not
-// know upgraded connections, and waits for those that have never carried a request.
-func (w *Watchdog) drain(srv *http.Server, limit time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	quiet := make(chan struct{})
-	go func() {
-		defer close(quiet)
-		_ = srv.Shutdown(ctx) // its one error is that ctx has ended
-	}()
-	defer func() { cancel(); <-quiet }()
-	for ctx.Err() == nil {
+// drain closes the port and idle connections, and waits for what is in flight. A connection that was just taken and has not
+// carried a request yet gets a moment to.
+func (w *Watchdog) drain(ln net.Listener, limit time.Duration) {
+	_ = ln.Close() // fails only if it is closed already
+	deadline, moment := time.After(limit), time.After(firstBytes)
+	for {
+		busy, fresh, changed := w.conns.closeIdle()
 		idle, inFlight := w.inFlight.empty()
-		select {
-		case <-ctx.Done():
-			w.log.Warn("ending with invocations in flight", "in_flight", inFlight, "duration_seconds", limit.Seconds())
+		if busy == 0 && inFlight == 0 && (fresh == 0 || moment == nil) {
 			return
-		case <-idle:
 		}
-		// An answer may still be on its way out, a request on its way in.
+		if inFlight == 0 {
+			idle = nil
+		}
 		select {
-		case <-quiet:
-		case <-time.After(lastBytes):
-		}
-		if _, inFlight := w.inFlight.empty(); inFlight == 0 {
+		case <-changed:
+		case <-idle:
+		case <-moment:
+			moment = nil
+		case <-deadline:
+			w.log.Warn("ending with invocations in flight", "in_flight", inFlight, "duration_seconds", limit.Seconds())
 			return
 		}
 	}

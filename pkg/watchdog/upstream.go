@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/url"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -29,7 +32,7 @@ type upstreamState int
 
 const (
 	booting   upstreamState = iota // it runs, and nothing listens at its address
-	listening                      // it took a connection, and has refused none since
+	listening                      // it was heard, and has refused no connection since
 	ended                          // it has exited; nothing follows
 )
 
@@ -39,9 +42,13 @@ const (
 //	booting ◄───────► listening ─────────► ended
 //	   │     refused                         ▲
 //	   └─────────────────────────────────────┘
+//
+// It is heard when it takes a connection or, if it has a path for that, when a GET of it is answered 2xx.
 type upstream struct {
 	address string
 	dialer  net.Dialer
+	ready   string // the URL to GET; empty if it has none
+	client  *http.Client
 	log     *slog.Logger
 	hold    time.Duration // how long a connection waits for it to listen
 
@@ -50,11 +57,20 @@ type upstream struct {
 	changed chan struct{} // closed at the next change of state
 }
 
-func newUpstream(address string, log *slog.Logger) *upstream {
-	return &upstream{address: address, log: log, hold: bootHold, changed: make(chan struct{})}
+// newUpstream describes the server at base. readyPath may be empty.
+func newUpstream(base *url.URL, readyPath string, log *slog.Logger) *upstream {
+	u := &upstream{address: base.Host, log: log, hold: bootHold, changed: make(chan struct{})}
+	if readyPath != "" {
+		u.ready = strings.TrimSuffix(base.String(), "/") + readyPath
+		u.client = &http.Client{
+			Transport:     &http.Transport{DialContext: u.dialer.DialContext, DisableKeepAlives: true},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+	}
+	return u
 }
 
-// heard: a connection was taken.
+// heard: it can serve.
 func (u *upstream) heard() { u.move(booting, listening) }
 
 // refused: nothing listens any more.
@@ -136,10 +152,13 @@ func (u *upstream) await(ctx context.Context) {
 	}
 }
 
-// knock opens a connection and closes it.
+// knock asks once whether it can serve.
 func (u *upstream) knock(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
+	if u.ready != "" {
+		return u.askReady(ctx)
+	}
 	conn, err := u.dialer.DialContext(ctx, "tcp", u.address)
 	if err != nil {
 		return err
@@ -147,7 +166,23 @@ func (u *upstream) knock(ctx context.Context) error {
 	return conn.Close()
 }
 
-// check tells whether the process listens now, by opening a connection.
+func (u *upstream) askReady(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.ready, nil)
+	if err != nil {
+		return err
+	}
+	res, err := u.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode/100 != 2 {
+		return fmt.Errorf("%s answers %d", u.ready, res.StatusCode)
+	}
+	return nil
+}
+
+// check tells whether the process can serve now, by asking it.
 func (u *upstream) check(ctx context.Context) bool {
 	if state, _ := u.now(); state != listening {
 		return false

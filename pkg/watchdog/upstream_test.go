@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/url"
 	"testing"
 	"time"
 )
@@ -26,7 +27,7 @@ func TestUpstream_States(t *testing.T) {
 		{ended, "refused", ended},
 		{ended, "exited", ended},
 	} {
-		u := newUpstream("127.0.0.1:1", slog.New(slog.DiscardHandler))
+		u := newUpstream(&url.URL{Host: "127.0.0.1:1"}, "", slog.New(slog.DiscardHandler))
 		u.state = r.from
 		_, change := u.now()
 		events[r.event](u)
@@ -65,7 +66,7 @@ func TestUpstream_Dial(t *testing.T) {
 		{"refused, and not back in time", listening, "127.0.0.1:" + freePort(t), nil, errBooting},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			u := newUpstream(r.address, slog.New(slog.DiscardHandler))
+			u := newUpstream(&url.URL{Host: r.address}, "", slog.New(slog.DiscardHandler))
 			u.state, u.hold = r.state, 20*time.Millisecond
 			if r.event != nil {
 				u.hold = patience
@@ -81,7 +82,7 @@ func TestUpstream_Dial(t *testing.T) {
 		})
 	}
 	t.Run("given up", func(t *testing.T) {
-		u := newUpstream("127.0.0.1:1", slog.New(slog.DiscardHandler))
+		u := newUpstream(&url.URL{Host: "127.0.0.1:1"}, "", slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		if _, err := u.dial(ctx, "", ""); !errors.Is(err, context.Canceled) {

@@ -18,11 +18,11 @@ import (
 
 const (
 	headerTimeout = 30 * time.Second
-	idleTimeout   = 5 * time.Minute  // longer than the provider keeps an idle connection, so that it is the one that closes
-	writeGrace    = time.Second      // after write_timeout, for the answer that says so
-	processGrace  = 10 * time.Second // for a process to end by itself
-	lastAnswers   = time.Second      // for what was in flight when the function's process ended
-	lastBytes     = 200 * time.Millisecond
+	idleTimeout   = 5 * time.Minute        // longer than the provider keeps an idle connection, so that it is the one that closes
+	writeGrace    = time.Second            // after write_timeout, for the answer that says so
+	processGrace  = 10 * time.Second       // for a process to end by itself
+	lastAnswers   = time.Second            // for what was in flight when the function's process ended
+	firstBytes    = 200 * time.Millisecond // for the request of a connection that was just taken
 )
 
 // Watchdog serves one function.
@@ -33,6 +33,7 @@ type Watchdog struct {
 	procs      *processes
 	health     health
 	inFlight   *limiter
+	conns      *connections
 	push       *pusher       // nil when there is nobody to tell
 	drainLimit time.Duration // what invocations in flight get when we end
 	ending     atomic.Bool
@@ -70,7 +71,7 @@ func New(cfg Config, log *slog.Logger, stdout, stderr *Sink) (*Watchdog, error) 
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	w := &Watchdog{cfg: cfg, log: log, procs: &processes{}, inFlight: newLimiter(cfg.MaxInFlight), drainLimit: drainTime(&cfg)}
+	w := &Watchdog{cfg: cfg, log: log, procs: &processes{}, inFlight: newLimiter(cfg.MaxInFlight), conns: newConnections(), drainLimit: drainTime(&cfg)}
 	w.health.path = cfg.LockFile
 	if cfg.Mode == HTTPMode {
 		w.mode = newHTTPMode(&w.cfg, w.procs, log, stdout, stderr)
@@ -122,7 +123,7 @@ func (w *Watchdog) Serve(ctx context.Context, ln net.Listener) error {
 		tasks.Go(func() { w.push.run(functionCtx, w.mode.serving) })
 	}
 
-	err, functionEnded := w.wait(ctx, srv, front, function)
+	err, functionEnded := w.wait(ctx, ln, front, function)
 	_ = srv.Close() // whatever is still open was given its time
 	endCalls()
 	w.waitIdle(lastAnswers)
@@ -136,15 +137,15 @@ func (w *Watchdog) Serve(ctx context.Context, ln net.Listener) error {
 }
 
 // wait returns when it is over, for one of three reasons: we were told to end, the function cannot serve, or the port is broken.
-func (w *Watchdog) wait(ctx context.Context, srv *http.Server, front, function <-chan error) (err error, functionEnded bool) {
+func (w *Watchdog) wait(ctx context.Context, ln net.Listener, front, function <-chan error) (err error, functionEnded bool) {
 	select {
 	case <-ctx.Done():
-		w.shutDown(srv)
+		w.shutDown(ln)
 		return nil, false
 	case err := <-function:
 		w.health.close()
 		w.ending.Store(true)
-		w.drain(srv, lastAnswers)
+		w.drain(ln, lastAnswers)
 		return err, true
 	case err := <-front:
 		w.health.close()
@@ -175,6 +176,7 @@ func (w *Watchdog) server(calls context.Context) *http.Server {
 		Handler:           http.HandlerFunc(w.route),
 		BaseContext:       func(net.Listener) context.Context { return calls },
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ConnState:         w.conns.note,
 		ReadTimeout:       w.cfg.ReadTimeout,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
