@@ -3,7 +3,6 @@ package watchdog
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"syscall"
@@ -179,8 +178,4 @@ func (c *call) finish() syscall.WaitStatus {
 	<-c.logged
 	c.closeOurs()
 	return status
-}
-
-func (e *exitError) answer(output []byte) []byte {
-	return append(fmt.Appendf(nil, "%s\n", e.text), output...)
 }

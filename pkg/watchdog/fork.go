@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-
 	"log/slog"
 	"net/http"
 	"os"
@@ -165,7 +164,7 @@ func (m *forkMode) answer(w http.ResponseWriter, r *http.Request, output []byte,
 		m.succeed(w, r, output, took)
 	case errors.As(err, &exit):
 		status = http.StatusInternalServerError
-		m.text(w, status, exit.answer(output))
+		m.text(w, status, append(fmt.Appendln(nil, exit), output...))
 	case errors.As(err, &spawn):
 		status = spawnStatus(spawn)
 		m.text(w, status, fmt.Appendln(nil, err))
