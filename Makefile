@@ -15,6 +15,7 @@ CLUSTER      ?= dc
 GATEWAY_PORT ?= 8080
 API_PORT     ?= 6443
 FUZZTIME     ?= 5s
+N            ?= 10
 
 # --- pinned versions; etcd and CoreDNS are pinned by dev/kubernetes/go.mod -----------------------------------------------
 KUBERNETES_VERSION  := v1.36.3
@@ -129,6 +130,10 @@ test-fuzz: ## every fuzz target for FUZZTIME
 .PHONY: test-dev
 test-dev: cluster-binaries ## the dev cluster itself: two nodes, kill -9 of each process, no trace
 	cd dev/cluster && go test -count=1 -timeout 10m -tags cluster -run TestCluster -v . -root $(DEV)
+
+.PHONY: bench
+bench: ## measure deploy, wake and delete on the running cluster: N=10 runs
+	@dev/bench.sh $(N)
 
 .PHONY: test-e2e
 test-e2e: packages tools images ## end to end, on a cluster that comes and goes with the test

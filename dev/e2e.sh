@@ -14,9 +14,10 @@ dev/load.sh "$dev"/images/*.tar
 dev/install.sh
 
 step "end-to-end tests"
-# Compiled here: inside there is no way out to fetch a module.
+# Compiled here: inside there is no way out to fetch a module. Most tests wait for the cluster most of their time, so that
+# more of them run at once than there are processors.
 go test -C test/e2e -c -o "$dev/e2e.test" .
-run="cd test/e2e && '$dev/e2e.test' -test.v -test.timeout=20m ${E2E_FLAGS:-}"
+run="cd test/e2e && '$dev/e2e.test' -test.v -test.timeout=20m -test.parallel=8 ${E2E_FLAGS:-}"
 if [ -z "$EXTERNAL" ]; then
 	dev/exec.sh "$run"
 else

@@ -79,6 +79,8 @@ func connect() error {
 func connectCluster(config *rest.Config) (err error) {
 	// The limiter of client-go would make the test wait for itself.
 	config.QPS = -1
+	// The inventory asks for every kind, those that are going out of use too.
+	config.WarningHandler = rest.NoWarnings{}
 	if cluster.Clientset, err = kubernetes.NewForConfig(config); err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func TestRollout_NeverReady(t *testing.T) {
 		{"process never listens", func(d deployment) deployment {
 			d.EnvVars = map[string]string{"DEAF": "yes"}
 			return d
-		}, []string{"ready", "probe"}},
+		}, []string{"NotReady"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
