@@ -24,10 +24,12 @@ type setting struct {
 	Container  string `json:"containerRuntime"`
 	Nodes      int    `json:"nodes"`
 	Provider   string `json:"provider"`
+	// Busy is the machine's load average as the run began: what else ran is in the figures.
+	Busy string `json:"loadAverage"`
 }
 
 func (t *target) setting(ctx context.Context) (setting, error) {
-	s := setting{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), CPU: processor()}
+	s := setting{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), CPU: processor(), Busy: loadAverage()}
 	nodes, err := t.cluster.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return s, fmt.Errorf("ask the cluster what it is: %w", err)
@@ -66,6 +68,16 @@ func processor() string {
 	return ""
 }
 
+// loadAverage is the machine's over one, five and fifteen minutes. Empty where the kernel does not say.
+func loadAverage() string {
+	content, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return ""
+	}
+	fields := strings.Fields(string(content))
+	return strings.Join(fields[:min(3, len(fields))], " ")
+}
+
 // print writes s as the configuration lines of Go's benchmark format.
 func (s setting) print(w io.Writer) error {
 	_, err := fmt.Fprintf(w, `goos: %s
@@ -73,12 +85,13 @@ goarch: %s
 pkg: github.com/dragonchain/dc-provider/bench
 cpu: %s
 cpus: %d
+load-average: %s
 kernel: %s
 kubernetes: %s
 container-runtime: %s
 nodes: %d
 provider: %s
 load: %s
-`, s.OS, s.Arch, s.CPU, s.CPUs, s.Kernel, s.Kubernetes, s.Container, s.Nodes, s.Provider, loadModel)
+`, s.OS, s.Arch, s.CPU, s.CPUs, s.Busy, s.Kernel, s.Kubernetes, s.Container, s.Nodes, s.Provider, loadModel)
 	return err
 }
