@@ -22,8 +22,9 @@ var kinds = []kind{
 }
 
 const (
-	// lifeLimit ends a run that hangs.
-	lifeLimit = 3 * time.Minute
+	// lifeLimit ends a run that hangs, and cleanupLimit the delete that follows a failed one.
+	lifeLimit    = 3 * time.Minute
+	cleanupLimit = 30 * time.Second
 	// pollEvery is how exactly the end of the last pod is seen.
 	pollEvery = 10 * time.Millisecond
 )
@@ -35,8 +36,10 @@ func (t *target) life(ctx context.Context, k kind, name string) (measured []meas
 	gone := false
 	defer func() {
 		if !gone {
+			after, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
+			defer cancel()
 			// The run failed, and that is what is told. What was deployed must not stay.
-			_ = t.delete(context.WithoutCancel(ctx), name)
+			_ = t.delete(after, name)
 		}
 	}()
 	record := func(what string, since time.Time) {
