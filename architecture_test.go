@@ -47,7 +47,7 @@ func listPackages(t *testing.T) []goPackage {
 func TestImportsPointDown(t *testing.T) {
 	own := map[string][]string{
 		"cmd/dc-provider":             {"pkg/function", "pkg/function/readypush", "pkg/handlers", "pkg/heapstore", "pkg/invoke", "pkg/kube", "pkg/proxy", "pkg/scaler"},
-		"cmd/dc-watchdog":             {"pkg/function", "pkg/function/readypush", "pkg/watchdog"},
+		"cmd/dc-watchdog":             {"pkg/function", "pkg/function/readypush", "pkg/watchdog", "pkg/watchdog/lambda"},
 		"pkg/function":                {},
 		"pkg/function/readypush":      {},
 		"pkg/handlers":                {"pkg/function", "pkg/function/readypush", "pkg/heapstore", "pkg/invoke", "pkg/proxy", "pkg/scaler"},
@@ -57,7 +57,8 @@ func TestImportsPointDown(t *testing.T) {
 		"pkg/kube":                    {"pkg/function", "pkg/function/readypush"},
 		"pkg/proxy":                   {"pkg/function"},
 		"pkg/scaler":                  {"pkg/function"},
-		"pkg/watchdog":                {"pkg/function", "pkg/function/readypush"},
+		"pkg/watchdog":                {"pkg/function", "pkg/function/readypush", "pkg/watchdog/lambda"},
+		"pkg/watchdog/lambda":         {},
 	}
 	for _, p := range listPackages(t) {
 		name := strings.TrimPrefix(p.ImportPath, module)

@@ -1,0 +1,71 @@
+// Package lambda runs a function that was built for AWS Lambda: it serves the Lambda Runtime API to the function's processes, and
+// hands them the requests that come as events.
+//
+// Words:
+//
+//	runtime process  a process of the function, which asks for events one by one and answers them
+//	event, answer    the body of a request; the body of what comes back
+//	invocation       one event, from its coming to its outcome
+//	init             from a runtime process's start to its first request for an event
+//	slot             the place of a runtime process in the pool, in which one follows another
+//
+// The way of an invocation:
+//
+//	request ──► event read ──┬─ a process is idle ──────────────────► given ──► answered ──► outcome ──► response
+//	            (413)        ├─ none is: the queue ──► one asks ──────►│           ▲  error, exit, deadline
+//	                         └─ the queue is full (429)                └───────────┘
+//
+// Each process has a port of its own on which the API is served to it alone, for nothing else in the protocol tells who is asking;
+// the next process in its slot has another, so that nothing which the last one left behind can take an event. What a process may
+// say when is the type machine. A request for the next event is what frees a process, not its last answer.
+//
+// The life of a slot:
+//
+//	start ──► init ──► waiting ◄──► busy ──► exit, or killed: started again, at once if it has served
+//	           │
+//	           └─ exit, init error, or out of time: started again after a pause, of 100 ms at first and 10 s at most
+//
+// # Where requests come from
+//
+// POST /2015-03-31/functions/NAME/invocations is Lambda's Invoke API, as its emulator serves it and with the semantics of the
+// service: X-Amz-Invocation-Type, X-Amz-Client-Context, X-Amz-Function-Error. At any other path the body is the event, whatever the
+// method, and
+//
+//	200  the answer                    500  the function's error
+//	429  the queue is full             502  the process has exited, or could not start
+//	413  the event is too large        503  no process was ready in time
+//	                                   504  the function was out of time
+//
+// with the error as JSON ({"errorType", "errorMessage"}) where Lambda has one. An X-Call-Id that is a UUID is the request id that
+// the function sees. An answer is streamed if the process says so, or if its type is application/octet-stream or
+// application/vnd.awslambda.http-integration-response, by which aws-lambda-go's streams are known; the latter sets status and
+// headers too. Through the Invoke API streams are gathered.
+//
+// # Where we differ from Lambda
+//
+//   - A process that does not finish its init in time is killed and started again; it is not given a second chance inside of an invocation.
+//   - An Event is invoked once: the provider's asynchronous invocations are the ones that are tried again.
+//   - A process is not frozen between events. The limit of an invocation is 300 s unless it is set.
+//   - X-Amz-Log-Type, response streams of the Invoke API, SnapStart, tenants, Cognito identities, many events at once in one
+//     process, and extensions from /opt/extensions are not there. Log tails are absent, which the service allows.
+//
+// # Guarantees
+//
+// An invocation is given to one process, once; that process may ask for it again if it has lost it. It gets one outcome: its answer,
+// its error, or why there is none. At its deadline the caller is answered and the process group killed; an answer that comes later
+// finds nobody. A caller that leaves takes its invocation out of the queue, but not from a process. Processes are started one
+// after another, and the one used last is used next.
+//
+// In memory are bodies of up to 64 KiB for each request, and larger ones in a space of (processes + 2) times the payload limit for
+// events and as much for answers, for which the later ones wait; streams take 32 KiB. When Run returns no process, goroutine or
+// port is left.
+//
+// # Left to others
+//
+// Starting a process and its group (a Starter), its log, the limit of a request's time (Config.Timeout), shutting down in order.
+//
+// # Sources
+//
+// AWS, "Using the Lambda runtime API for custom runtimes", "Lambda execution environment", "Lambda quotas" and the API reference of
+// Invoke; the clients in aws/aws-lambda-go 1.55.1; the behaviour of aws/aws-lambda-runtime-interface-emulator.
+package lambda

@@ -1,0 +1,213 @@
+package lambda
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ServeHTTP is one invocation. At the path of Lambda's Invoke API it has that API's semantics, so that AWS's tools can call the
+// function; at any other path the body is the event, and the answer is the answer.
+func (p *Pool) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if isInvokePath(r.URL.Path) {
+		p.serveInvoke(w, r)
+		return
+	}
+	p.serveRaw(w, r)
+}
+
+// serveRaw takes any method and path.
+func (p *Pool) serveRaw(w http.ResponseWriter, r *http.Request) {
+	started := time.Now()
+	inv, release, err := p.newInvocation(r)
+	if err != nil {
+		p.refuse(w, r, err)
+		return
+	}
+	defer release()
+	o, err := p.invoke(r.Context(), inv)
+	if err != nil {
+		p.refuse(w, r, err)
+		return
+	}
+	defer o.done()
+	h := w.Header()
+	h.Set(headerAWSRequestID, inv.id)
+	h.Set("X-Duration-Seconds", strconv.FormatFloat(time.Since(started).Seconds(), 'f', 6, 64))
+	if o.stream != nil {
+		p.sendStream(w, r, inv, &o)
+		return
+	}
+	p.sendWhole(w, inv, &o)
+}
+
+func (p *Pool) sendWhole(w http.ResponseWriter, inv *invocation, o *outcome) {
+	status := rawStatus[o.kind]
+	p.note(inv, status)
+	if o.kind != answered {
+		w.Header().Set(headerFunctionError, unhandled)
+	}
+	if o.kind > functionErr {
+		w.Header().Set("X-OpenFaaS-Internal", "dc-watchdog")
+	}
+	send(w, status, "application/json", o.body)
+}
+
+var rawStatus = map[kind]int{
+	answered:    http.StatusOK,
+	functionErr: http.StatusInternalServerError,
+	crashed:     http.StatusBadGateway,
+	initFailed:  http.StatusBadGateway,
+	timedOut:    http.StatusGatewayTimeout,
+}
+
+// sendStream passes an answer on as it comes. One that does not end well is broken off, so that nobody takes it for whole.
+func (p *Pool) sendStream(w http.ResponseWriter, r *http.Request, inv *invocation, o *outcome) {
+	body, status := io.Reader(o.stream), http.StatusOK
+	if mediaType(o.contentType) == preludeType {
+		head, rest, err := readPrelude(o.stream)
+		if err != nil {
+			p.sendWhole(w, inv, headError(err))
+			return
+		}
+		body, status = rest, head.StatusCode
+		head.set(w.Header())
+	} else {
+		w.Header().Set("Content-Type", orDefault(o.contentType, "application/octet-stream"))
+	}
+	// Read before the status is sent: an error that comes first can still be told as one.
+	buffer := make([]byte, copyBytes)
+	n, err := body.Read(buffer)
+	if err != nil && err != io.EOF {
+		p.sendWhole(w, inv, headError(err))
+		return
+	}
+	p.note(inv, status)
+	w.WriteHeader(status)
+	flush := http.NewResponseController(w)
+	for {
+		if _, writeErr := w.Write(buffer[:n]); writeErr != nil {
+			return // the caller has left
+		}
+		_ = flush.Flush() // fails if the caller has left, as the next write will
+		if err == io.EOF {
+			return
+		}
+		if err != nil {
+			p.log.Warn("a streamed answer broke off", "call_id", inv.id, "err", err)
+			panic(http.ErrAbortHandler)
+		}
+		if n, err = body.Read(buffer); n == 0 && err == nil {
+			continue
+		}
+	}
+}
+
+// headError is the outcome of a stream that has ended before anything of it was passed on.
+func headError(err error) *outcome {
+	var fault *streamError
+	switch {
+	case errors.As(err, &fault):
+		return &outcome{kind: functionErr, body: fault.body}
+	case errors.Is(err, errTruncated):
+		return &outcome{kind: crashed, body: errorJSON("Runtime.TruncatedResponse", err.Error())}
+	}
+	return &outcome{kind: crashed, body: errorJSON("Runtime.InvalidResponse", err.Error())}
+}
+
+func (p *prelude) set(h http.Header) {
+	for name, value := range p.Headers {
+		h.Set(name, value)
+	}
+	for _, cookie := range p.Cookies {
+		h.Add("Set-Cookie", cookie)
+	}
+	for _, name := range []string{"Connection", "Content-Length", "Transfer-Encoding", "Trailer", "Upgrade"} {
+		h.Del(name) // the connection is ours, and the length is not known
+	}
+}
+
+// errTooLarge is an event above the limit.
+var errTooLarge = errors.New("the event is too large")
+
+// newInvocation reads an event. release gives its memory back. Nobody's event is the empty object, as when a function is invoked
+// without a payload.
+func (p *Pool) newInvocation(r *http.Request) (inv *invocation, release func(), err error) {
+	limit := p.cfg.PayloadBytes
+	body, err := p.events.read(r.Context(), r.Body, r.ContentLength, limit, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the event: %w", err)
+	}
+	if body.size > limit {
+		return nil, nil, errTooLarge
+	}
+	if len(body.data) == 0 {
+		body.data = []byte("{}")
+	}
+	id := r.Header.Get("X-Call-Id")
+	if !isUUID(id) {
+		id = newUUID()
+	}
+	return &invocation{
+		id: id, event: body.data, timeout: p.cfg.timeout(r), traceID: r.Header.Get("X-Amzn-Trace-Id"),
+		outcome: make(chan outcome, 1),
+	}, body.release, nil
+}
+
+// refuse answers a request that no process has got.
+func (p *Pool) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	status := http.StatusBadRequest
+	switch {
+	case r.Context().Err() != nil && !errors.Is(err, errTooLarge):
+		p.log.Debug("caller went away", "path", r.URL.Path)
+		panic(http.ErrAbortHandler) // so that no empty 200 goes to a client that has only closed its sending side
+	case errors.Is(err, errBusy):
+		w.Header().Set("Retry-After", "1")
+		status = http.StatusTooManyRequests
+		reject(w, status, "TooManyRequestsException", "Rate Exceeded.", "ConcurrentInvocationLimitExceeded")
+	case errors.Is(err, errNotReady), errors.Is(err, errClosed):
+		w.Header().Set("Retry-After", "1")
+		status = http.StatusServiceUnavailable
+		reject(w, status, "ServiceException", err.Error(), "")
+	case errors.Is(err, errTooLarge):
+		status = http.StatusRequestEntityTooLarge
+		reject(w, status, "RequestTooLargeException",
+			fmt.Sprintf("Request must be smaller than %d bytes for the InvokeFunction operation", p.cfg.PayloadBytes), "")
+	default:
+		reject(w, status, "InvalidRequestContentException", err.Error(), "")
+	}
+	p.log.Debug("invocation refused", "path", r.URL.Path, "status", status, "err", err)
+}
+
+// reject answers in the form of the Invoke API's errors.
+func reject(w http.ResponseWriter, status int, exception, message, reason string) {
+	w.Header().Set("X-Amzn-Errortype", exception)
+	w.Header().Set("X-OpenFaaS-Internal", "dc-watchdog")
+	sendJSON(w, status, struct {
+		Reason  string `json:"Reason,omitempty"`
+		Type    string `json:"Type"`
+		Message string `json:"message"`
+	}{reason, "User", message})
+}
+
+func (p *Pool) note(inv *invocation, status int) {
+	p.log.Debug("invocation ended", "call_id", inv.id, "status", status)
+}
+
+// isInvokePath tells /2015-03-31/functions/NAME/invocations, whatever the name.
+func isInvokePath(path string) bool {
+	name, ok := strings.CutPrefix(path, "/2015-03-31/functions/")
+	if !ok {
+		return false
+	}
+	name, ok = strings.CutSuffix(name, "/invocations")
+	return ok && name != "" && !strings.Contains(name, "/")
+}
+
+// detached is a context that does not end with the request's.
+func detached(r *http.Request) context.Context { return context.WithoutCancel(r.Context()) }
