@@ -80,6 +80,25 @@ func (l listener) request(ctx context.Context, q request) (*http.Request, error)
 	return r, nil
 }
 
+// stream sends q and returns the answer as soon as it begins; the test's end closes it. A body that is given is sent chunked,
+// as it can be read.
+func (l listener) stream(t *testing.T, q request, body io.Reader) *http.Response {
+	t.Helper()
+	r, err := l.request(within(t, callTimeout), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != nil {
+		r.Body, r.GetBody, r.ContentLength = io.NopCloser(body), nil, -1
+	}
+	res, err := httpClient.Do(r)
+	if err != nil {
+		t.Fatalf("%s %s: %v", q.method, q.path, err)
+	}
+	t.Cleanup(func() { res.Body.Close() })
+	return res
+}
+
 // do sends as admin and fails the test where there is no answer.
 func (l listener) do(t *testing.T, method, path, body string) answer {
 	t.Helper()

@@ -70,15 +70,7 @@ func TestLogs_OfTwoReplicas(t *testing.T) {
 	t.Parallel()
 	f := deploy(t, scripted())
 	f.awaitReplicas(t, 1)
-	r, err := gateway.request(within(t, callTimeout), request{method: "GET", path: "/system/logs?follow=true&name=" + f.name})
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := httpClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
+	res := gateway.stream(t, request{method: "GET", path: "/system/logs?follow=true&name=" + f.name}, nil)
 	f.scale(t, 2)
 	f.awaitReplicas(t, 2)
 	for range 40 {

@@ -26,17 +26,9 @@ func streamed(t *testing.T, test func(t *testing.T, f function)) {
 func TestStream_ServerSentEvents(t *testing.T) {
 	t.Parallel()
 	streamed(t, func(t *testing.T, f function) {
-		r, err := gateway.request(within(t, callTimeout), request{
+		res := gateway.stream(t, request{
 			method: "GET", path: f.path("/events?id=1"), auth: nobody, header: http.Header{"Accept": {"text/event-stream"}},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		res, err := httpClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
+		}, nil)
 		if res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != "text/event-stream" {
 			t.Fatalf("%s, content type %q", res.Status, res.Header.Get("Content-Type"))
 		}
@@ -74,15 +66,7 @@ func TestStream_BothWaysAtOnce(t *testing.T) {
 	streamed(t, func(t *testing.T, f function) {
 		body, feed := io.Pipe()
 		defer feed.Close()
-		r, err := http.NewRequestWithContext(within(t, callTimeout), "POST", gateway.url+f.path("/duplex"), body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res, err := httpClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
+		res := gateway.stream(t, request{method: "POST", path: f.path("/duplex"), auth: nobody}, body)
 		answer := bufio.NewReader(res.Body)
 		for _, line := range []string{"moo\n", "low\n"} {
 			if _, err := io.WriteString(feed, line); err != nil {
@@ -133,17 +117,9 @@ func TestStream_LargeBodies(t *testing.T) {
 	t.Parallel()
 	f := deploy(t, parrot())
 	body := strings.Repeat("0123456789abcdef", 1<<18) // 4 MiB
-	for name, reader := range map[string]io.Reader{"with a length": strings.NewReader(body), "chunked": io.MultiReader(strings.NewReader(body))} {
+	for name, chunked := range map[string]io.Reader{"with a length": nil, "chunked": strings.NewReader(body)} {
 		t.Run(name, func(t *testing.T) {
-			r, err := http.NewRequestWithContext(within(t, callTimeout), "POST", gateway.url+f.path(""), reader)
-			if err != nil {
-				t.Fatal(err)
-			}
-			res, err := httpClient.Do(r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer res.Body.Close()
+			res := gateway.stream(t, request{method: "POST", path: f.path(""), body: body, auth: nobody}, chunked)
 			got, err := io.ReadAll(res.Body)
 			if err != nil || res.StatusCode != http.StatusOK || string(got) != body {
 				t.Errorf("%s, %d bytes came back of %d, %v", res.Status, len(got), len(body), err)
