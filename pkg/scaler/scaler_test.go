@@ -425,6 +425,9 @@ func TestWake_WaitsForAFunctionThatGoesToZero(t *testing.T) {
 		if w.replicas(cow) != 1 {
 			t.Error("the function was left at zero")
 		}
+		if w.quiet[cow] {
+			t.Error("replicas that outlived the going to zero were left unused")
+		}
 		w.call(cow, -1)
 	})
 }

@@ -126,6 +126,9 @@ func (s *Scaler) wakeUp(ctx context.Context, ref function.Ref) error {
 	if err := s.cfg.SetReplicas(ctx, ref, replicas); err != nil {
 		return fmt.Errorf("wake %q: %w", ref, err)
 	}
+	// A wake that overtakes the going to zero finds the old replicas still there, and nothing else would say that they may
+	// be used again. Those on their way out are listed no more, or refuse the call, which is then tried elsewhere.
+	s.cfg.Resume(ref)
 	s.cfg.Log.InfoContext(ctx, "function woken", "function", ref.Name, "namespace", ref.Namespace, "replicas", replicas)
 	return nil
 }
