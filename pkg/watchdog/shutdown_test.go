@@ -139,6 +139,7 @@ func TestShutdown_Order(t *testing.T) {
 	if err := f.wait(); err != nil {
 		t.Errorf("Serve: %v", err)
 	}
+	f.stdout.waitFor(t, "signal: terminated") // the sink writes in its own time
 	slept, told := strings.Index(f.stdout.String(), "slept"), strings.Index(f.stdout.String(), "signal: terminated")
 	if slept < 0 || told < slept {
 		t.Errorf("the process was not told after its last answer: %q", f.stdout)
