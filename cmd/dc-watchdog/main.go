@@ -31,6 +31,7 @@ The variables are those of the OpenFaaS watchdogs. Those needed most:
   fprocess       the program and its arguments, split at every blank
   mode           fork (the default): a process for every request, stdin to stdout
                  http: one process that serves HTTP, to which requests are forwarded
+                 lambda: a program made for AWS Lambda; lambda_concurrency processes of it
   upstream_url   mode http: where the process serves (default http://127.0.0.1:$PORT, PORT 8082)
   exec_timeout   how long an invocation may run
   max_inflight   how many may run at once
@@ -86,6 +87,7 @@ func serve(environ []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	cfg.Reap = adopts()
+	cfg.Lambda.MemoryMB = watchdog.MemoryLimitMB("/sys/fs/cgroup")
 	out, errs := watchdog.NewSink(stdout), watchdog.NewSink(stderr)
 	defer out.Close()
 	defer errs.Close()

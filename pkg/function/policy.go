@@ -72,6 +72,8 @@ const (
 	ModeFork Mode = "fork"
 	// ModeHTTP keeps one process that serves HTTP and proxies to it.
 	ModeHTTP Mode = "http"
+	// ModeLambda keeps processes that were made for AWS Lambda, and hands them their events.
+	ModeLambda Mode = "lambda"
 )
 
 // Watchdog reports whether the watchdog is put into the function's image.
@@ -146,10 +148,10 @@ func parseMode(s Spec) (Mode, error) {
 	switch Mode(mode) {
 	case "":
 		return ModeFork, nil
-	case ModeFork, ModeHTTP:
+	case ModeFork, ModeHTTP, ModeLambda:
 		return Mode(mode), nil
 	}
-	return "", Invalidf("%s=%.80q: the modes are %s and %s", where, mode, ModeFork, ModeHTTP)
+	return "", Invalidf("%s=%.80q: the modes are %s, %s and %s", where, mode, ModeFork, ModeHTTP, ModeLambda)
 }
 
 func parseFlag(m map[string]string, kind, key string) (bool, error) {

@@ -77,6 +77,7 @@ func TestCheck_PolicyOfAnnotations(t *testing.T) {
 		"mode in the environment":                {processHTTP, function.Policy{Mode: function.ModeHTTP}},
 		"the environment of an image of its own": {entrypointHTTP, function.Policy{}},
 		"mode in an annotation":                  {withAnnotations("com.dragonchain.mode", "fork"), function.Policy{Mode: function.ModeFork}},
+		"mode lambda":                            {withAnnotations("com.dragonchain.mode", "lambda"), function.Policy{Mode: function.ModeLambda}},
 		"the environment wins":                   {both, function.Policy{Mode: function.ModeFork}},
 		"contract":                               {withAnnotations("com.dragonchain.heap", "true"), function.Policy{Heap: true}},
 		"quota":                                  {withAnnotations("com.dragonchain.heap-quota", "1Mi"), function.Policy{HeapQuotaBytes: 1 << 20}},

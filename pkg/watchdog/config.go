@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dragonchain/dc-provider/pkg/function/readypush"
+	"github.com/dragonchain/dc-provider/pkg/watchdog/lambda"
 )
 
 // ModeName is a way to run a function.
@@ -23,6 +24,8 @@ const (
 	ForkMode ModeName = "fork"
 	// HTTPMode starts one process that serves HTTP, and forwards to it.
 	HTTPMode ModeName = "http"
+	// LambdaMode starts processes that were made for AWS Lambda, and hands them their events.
+	LambdaMode ModeName = "lambda"
 )
 
 const (
@@ -68,6 +71,9 @@ type Config struct {
 	// MaxInFlight is how many invocations may run at once. 0 means any number.
 	MaxInFlight int
 
+	// Lambda is what only LambdaMode knows. Its Handler, Environ and Timeout are filled in.
+	Lambda lambda.Config
+
 	// ContentType is that of the answers of ForkMode. Empty means that of the request, else a guess from the answer.
 	ContentType string
 	// CombineOutput puts a forked process's stderr into the answer and not into the log.
@@ -109,6 +115,7 @@ var settings = []string{
 	"exec_timeout", "healthcheck_interval", "content_type", "suppress_lock", "max_inflight", "write_debug", "combine_output",
 	"cgi_headers", "marshal_request", "debug_headers", "http_buffer_req_body", "buffer_http", "static_path", "prefix_logs",
 	"log_buffer_size", "log_callid", "log_call_id", "ready_path", "jwt_auth", "jwt_auth_debug", "jwt_auth_local",
+	"lambda_concurrency", "lambda_queue", "lambda_init_timeout", "lambda_payload_bytes",
 }
 
 // ignored are settings of the OpenFaaS watchdogs that change nothing here. Saying so beats silence.
@@ -148,6 +155,9 @@ func ParseEnv(environ []string) (Config, error) {
 		cfg.LockFile = v.lockFile()
 	}
 	cfg.Environ = childEnviron(environ, dialect)
+	if cfg.Mode == LambdaMode {
+		cfg.Lambda = v.lambda()
+	}
 	if cfg.Mode == HTTPMode {
 		cfg.Upstream = v.upstream(&cfg)
 	}
@@ -171,13 +181,13 @@ func ParseEnv(environ []string) (Config, error) {
 // check finds what no default can mend.
 func (c *Config) check() error {
 	switch c.Mode {
-	case ForkMode:
+	case ForkMode, LambdaMode:
 	case HTTPMode:
 		if c.Upstream == nil {
 			return errors.New("mode http needs an upstream")
 		}
 	default:
-		return fmt.Errorf("mode %q is not one of: %s, %s", string(c.Mode), ForkMode, HTTPMode)
+		return fmt.Errorf("mode %q is not one of: %s, %s, %s", string(c.Mode), ForkMode, HTTPMode, LambdaMode)
 	}
 	if len(c.Command) == 0 || c.Command[0] == "" {
 		return errors.New("no command: set fprocess to the function's program and its arguments")

@@ -16,6 +16,7 @@ func TestDialect(t *testing.T) {
 	}{
 		{"nothing that tells", []string{"fprocess=cat", "exec_timeout=1s"}, Native},
 		{"mode fork is ours", []string{"mode=fork"}, Native},
+		{"mode lambda is ours", []string{"mode=lambda"}, Native},
 		{"mode", []string{"mode=http"}, Of},
 		{"function_process", []string{"function_process=cat"}, Of},
 		{"upstream_url", []string{"upstream_url=http://127.0.0.1:3000"}, Of},

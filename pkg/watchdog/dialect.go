@@ -30,8 +30,9 @@ func dialectOf(vars map[string]string) (Dialect, error) {
 		return "", fmt.Errorf("DC_DIALECT %q is not one of: %s, %s, %s", string(d), Native, Classic, Of)
 	}
 	for _, name := range ofVariables {
-		// fork is a mode of ours: it says nothing about the of-watchdog.
-		if value := vars[name]; value != "" && !(name == "mode" && value == string(ForkMode)) {
+		// fork and lambda are modes of ours: they say nothing about the of-watchdog.
+		ours := name == "mode" && (vars[name] == string(ForkMode) || vars[name] == string(LambdaMode))
+		if vars[name] != "" && !ours {
 			return Of, nil
 		}
 	}

@@ -3,7 +3,8 @@
 //
 // Words:
 //
-//	mode        how the function is run. fork: a process for every invocation. http: one process that serves HTTP
+//	mode        how the function is run. fork: a process for every invocation. http: one process that serves HTTP.
+//	            lambda: processes that ask for their work, as AWS Lambda's do: package lambda
 //	dialect     whose rules apply where the OpenFaaS watchdogs disagree: classic, of, or native, which is our own
 //	invocation  one request to the function
 //	health      whether this container is worth keeping: /_/health
@@ -16,7 +17,8 @@
 //	net/http ──► route ──► /_/health, /_/ready
 //	               │
 //	               └─► limiter ──► mode ─┬─ fork: readBody ► environment ► spawn ► wait ► finish ► answer
-//	                    (429)            └─ http: ReverseProxy ► upstream.dial ► the function's server
+//	                    (429)            ├─ http: ReverseProxy ► upstream.dial ► the function's server
+//	                                     └─ lambda: Pool ► the process that asks next
 //
 // The life of a watchdog:
 //

@@ -19,7 +19,8 @@ import (
 
 // programs are what this test binary can be instead of tests.
 var programs = map[string]func(args []string){
-	"server": serverProgram,
+	"server":  serverProgram,
+	"runtime": runtimeProgram,
 }
 
 // serverProgram is a function for mode http. What it does depends on the path.

@@ -72,9 +72,16 @@ func New(cfg Config, log *slog.Logger, stdout, stderr *Sink) (*Watchdog, error) 
 	}
 	w := &Watchdog{cfg: cfg, log: log, procs: &processes{}, inFlight: newLimiter(cfg.MaxInFlight), conns: newConnections(), drainLimit: drainTime(&cfg)}
 	w.health.path = cfg.LockFile
-	if cfg.Mode == HTTPMode {
+	switch cfg.Mode {
+	case HTTPMode:
 		w.mode = newHTTPMode(&w.cfg, w.procs, log, stdout, stderr)
-	} else {
+	case LambdaMode:
+		m, err := newLambdaMode(&w.cfg, w.procs, log, stdout, stderr)
+		if err != nil {
+			return nil, err
+		}
+		w.mode = m
+	default:
 		w.mode = newForkMode(&w.cfg, w.procs, log, stdout, stderr)
 	}
 	if cfg.Push.URL != "" {
