@@ -17,10 +17,8 @@ API_PORT     ?= 6443
 FUZZTIME     ?= 5s
 N            ?= 10
 
-# --- pinned versions; etcd and CoreDNS are pinned by dev/kubernetes/go.mod -----------------------------------------------
-KUBERNETES_VERSION  := v1.36.3
+# --- pinned versions; Kubernetes, etcd, CoreDNS and helm are pinned by dev/kubernetes/go.mod ------------------------------
 CONTAINERD_VERSION  := v2.2.1
-HELM_VERSION        := v3.19.0
 STATICCHECK_VERSION := v0.8.2
 
 DEV   := $(CURDIR)/.dev
@@ -36,6 +34,8 @@ DEVCLUSTER := $(BIN)/devcluster
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT     := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 MODULES     = $(shell find . -name go.mod -not -path './.dev/*' -printf '%h\n' | sort)
+# Vetting the few lines of dev/kubernetes would vet all of Kubernetes first, ten minutes of it.
+LINTED      = $(filter-out ./dev/kubernetes,$(MODULES))
 
 .PHONY: help
 help: ## list the targets
@@ -112,10 +112,11 @@ exec: ## run a command inside the cluster's network: CMD='curl -s $$OPENFAAS_URL
 test: packages lint test-unit test-fuzz test-dev test-e2e ## all tests, unit to end to end, on clusters of their own
 
 .PHONY: lint
-lint: $(STAMP)/staticcheck-$(STATICCHECK_VERSION) ## gofmt, go vet, staticcheck and helm lint
+lint: tools $(STAMP)/staticcheck-$(STATICCHECK_VERSION) ## gofmt, go vet, staticcheck and helm lint
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 		test -z "$$unformatted" || { echo "not gofmt'd:" $$unformatted >&2; exit 1; }
-	@for m in $(MODULES); do echo "==> vet, staticcheck $$m"; (cd $$m && go vet ./... && staticcheck ./...); done
+	@for m in $(LINTED); do echo "==> vet, staticcheck $$m"; (cd $$m && go vet ./... && staticcheck ./...); done
+	helm lint --quiet chart
 
 .PHONY: test-unit
 test-unit: packages ## unit tests of every module, with the race detector
@@ -128,7 +129,7 @@ test-fuzz: ## every fuzz target for FUZZTIME
 	@dev/fuzz.sh $(FUZZTIME)
 
 .PHONY: test-dev
-test-dev: cluster-binaries ## the dev cluster itself: two nodes, kill -9 of each process, no trace
+test-dev: packages tools ## the dev cluster itself: two nodes, kill -9 of each process, no trace
 	cd dev/cluster && go test -count=1 -timeout 10m -tags cluster -run TestCluster -v . -root $(DEV)
 
 .PHONY: bench
@@ -142,35 +143,24 @@ test-e2e: packages tools images ## end to end, on a cluster that comes and goes 
 # --- tools, compiled once into .dev/bin -----------------------------------------------------------------------------------
 # A stamp's name carries the version, so that a new pin compiles and nothing else does.
 
-KUBERNETES_STAMP := $(STAMP)/kubernetes-$(KUBERNETES_VERSION)
+KUBERNETES_STAMP := $(STAMP)/kubernetes
 CONTAINERD_STAMP := $(STAMP)/containerd-$(CONTAINERD_VERSION)
-HELM_STAMP       := $(STAMP)/helm-$(HELM_VERSION)
 
-.PHONY: tools cluster-binaries
-tools: cluster-binaries $(HELM_STAMP) ## compile what the dev cluster consists of
-cluster-binaries: $(KUBERNETES_STAMP) $(CONTAINERD_STAMP) $(DEVCLUSTER)
+.PHONY: tools
+tools: $(KUBERNETES_STAMP) $(CONTAINERD_STAMP) $(DEVCLUSTER) ## compile what the dev cluster consists of
 
-KUBE_LDFLAGS := -s -w $(foreach p,k8s.io/component-base/version k8s.io/client-go/pkg/version,\
-	-X $(p).gitVersion=$(KUBERNETES_VERSION) -X $(p).gitMajor=1 -X $(p).gitMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION))))
-
-$(KUBERNETES_STAMP): $(wildcard dev/kubernetes/*.go dev/kubernetes/*/*.go dev/kubernetes/go.*)
-	@echo "==> compiling etcd, Kubernetes, CoreDNS and kubectl: about five minutes, once"
+# One build for the servers and their clients: they share most of what there is to compile.
+$(KUBERNETES_STAMP): $(wildcard dev/kubernetes/*.go dev/kubernetes/*/*.go dev/kubernetes/go.*) dev/kubernetes/build.sh
+	@echo "==> compiling etcd, Kubernetes, CoreDNS, kubectl and helm: about five minutes, once"
 	@mkdir -p $(BIN) $(STAMP)
-	cd dev/kubernetes && CGO_ENABLED=0 $(CURDIR)/dev/progress.sh \
-		go build -trimpath -ldflags "$(KUBE_LDFLAGS)" -o $(BIN)/ . ./kubectl ./coredns
+	@dev/progress.sh dev/kubernetes/build.sh $(BIN)
 	@touch $@
 
 $(CONTAINERD_STAMP):
 	@echo "==> compiling containerd: about a minute, once"
 	@mkdir -p $(BIN) $(STAMP)
-	CGO_ENABLED=0 GOBIN=$(BIN) dev/progress.sh go install -trimpath -ldflags "-s -w" -tags no_btrfs,no_devmapper,no_zfs \
+	@CGO_ENABLED=0 GOBIN=$(BIN) dev/progress.sh go install -trimpath -ldflags "-s -w" -tags no_btrfs,no_devmapper,no_zfs \
 		$(foreach c,containerd containerd-shim-runc-v2 ctr,github.com/containerd/containerd/v2/cmd/$(c)@$(CONTAINERD_VERSION))
-	@touch $@
-
-$(HELM_STAMP):
-	@echo "==> compiling helm: about a minute, once"
-	@mkdir -p $(BIN) $(STAMP)
-	CGO_ENABLED=0 GOBIN=$(BIN) dev/progress.sh go install -trimpath -ldflags "-s -w" helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
 	@touch $@
 
 $(STAMP)/staticcheck-$(STATICCHECK_VERSION):

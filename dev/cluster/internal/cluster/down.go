@@ -17,8 +17,12 @@ import (
 	"github.com/dragonchain/dc-provider/dev/cluster/internal/proc"
 )
 
-// downTimeout is how long everything may take to be gone. It takes a second or two.
-const downTimeout = time.Minute
+const (
+	// downTimeout is how long everything may take to be gone. It takes a second or two.
+	downTimeout = time.Minute
+	// collectLimit is how long the machine may take to collect one dead process.
+	collectLimit = 5 * time.Second
+)
 
 // Down removes the cluster and all that it made, whether or not it runs or was ever complete.
 func Down(ctx context.Context, c layout.Cluster, log *slog.Logger) error {
@@ -32,7 +36,8 @@ func Down(ctx context.Context, c layout.Cluster, log *slog.Logger) error {
 	if err := c.SetWanted(false); err != nil {
 		return err
 	}
-	if err := killAll(ctx, c); err != nil {
+	killed, err := killAll(ctx, c)
+	if err != nil {
 		return err
 	}
 	if err := network.Remove(ctx, c); err != nil {
@@ -42,23 +47,37 @@ func Down(ctx context.Context, c layout.Cluster, log *slog.Logger) error {
 	if err := retry(ctx, func() error { return cgroup.Remove(c.Cgroup()) }); err != nil {
 		return fmt.Errorf("control groups: %w", err)
 	}
-	return removeState(c)
+	if err := removeState(c); err != nil {
+		return err
+	}
+	// Dead children of a dead parent are for the machine's first process to collect, and some take seconds to look. Down
+	// waits for that, so that nothing shows afterwards; a first process that never looks is no failure of ours.
+	for _, pid := range killed {
+		if err := proc.WaitCollected(ctx, pid, collectLimit); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // killAll kills first those that would start others again, then the nodes, then whoever is left in a namespace: somebody's
 // shell, or the nodes of a cluster whose state folder was lost.
-func killAll(ctx context.Context, c layout.Cluster) error {
+func killAll(ctx context.Context, c layout.Cluster) (killed []int, err error) {
 	locks := []string{guardRole.lock(c), superviseRole.lock(c), guardRole.lock(c)} // the supervisor may just have started a guard
 	nodes, err := filepath.Glob(c.Path("node*.lock"))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, lock := range append(locks, nodes...) {
-		if err := proc.KillHolder(ctx, lock); err != nil {
-			return err
+		pid, err := proc.KillHolder(ctx, lock)
+		if err != nil {
+			return nil, err
+		}
+		if pid != 0 {
+			killed = append(killed, pid)
 		}
 	}
-	return retry(ctx, func() error {
+	return killed, retry(ctx, func() error {
 		pids, err := network.Processes(ctx, c)
 		if err != nil {
 			return err

@@ -64,7 +64,7 @@ func (s *nodes) start(n layout.Node) error {
 // kill kills every node and returns once all their processes are gone.
 func (s *nodes) kill(ctx context.Context) error {
 	for _, n := range s.cluster.AllNodes() {
-		if err := proc.KillHolder(ctx, n.Lock()); err != nil {
+		if _, err := proc.KillHolder(ctx, n.Lock()); err != nil {
 			return fmt.Errorf("kill %s: %w", n.Name(), err)
 		}
 	}

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -98,30 +99,41 @@ func Holder(path string) (pid int, held bool, err error) {
 	return pid, true, nil
 }
 
-// KillHolder kills whoever holds the lock and returns once the lock is free and the process is gone.
-func KillHolder(ctx context.Context, path string) error {
+// KillHolder kills whoever holds the lock and returns its pid, 0 if nobody does, once the lock is free and the process dead.
+func KillHolder(ctx context.Context, path string) (killed int, err error) {
 	for {
 		pid, held, err := Holder(path)
 		if err != nil || !held {
-			return err
+			return killed, err
 		}
 		if pid > 0 {
+			killed = pid
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-				return fmt.Errorf("kill %d: %w", pid, err)
+				return killed, fmt.Errorf("kill %d: %w", pid, err)
 			}
-			if err := waitGone(ctx, pid); err != nil {
-				return fmt.Errorf("end of process %d: %w", pid, err)
+			if err := waitEnd(ctx, pid, true); err != nil {
+				return killed, fmt.Errorf("end of process %d: %w", pid, err)
 			}
 		}
 		if err := sleep(ctx, pollEvery/10); err != nil {
-			return err
+			return killed, err
 		}
 	}
 }
 
-// waitGone returns once the process is gone or a zombie. The first process of a PID namespace becomes a zombie only after
-// everything in the namespace has ended, so this waits for all of it.
-func waitGone(ctx context.Context, pid int) error {
+// WaitCollected returns once nothing is left of a process that ended, or after limit: its parent may never collect it.
+func WaitCollected(ctx context.Context, pid int, limit time.Duration) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := waitEnd(limited, pid, false); err != nil && limited.Err() == nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// waitEnd returns once the process is gone, or, with zombie, dead but not collected. The first process of a PID namespace
+// becomes a zombie only after everything in the namespace has ended, so this waits for all of it.
+func waitEnd(ctx context.Context, pid int, zombie bool) error {
 	for {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
@@ -131,7 +143,7 @@ func waitGone(ctx context.Context, pid int) error {
 			return err
 		}
 		// The state follows the command, which is in parentheses and may itself hold any character.
-		if _, rest, ok := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " "); ok && strings.HasPrefix(rest, "Z") {
+		if _, rest, _ := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " "); zombie && strings.HasPrefix(rest, "Z") {
 			return nil
 		}
 		if err := sleep(ctx, 10*time.Millisecond); err != nil {

@@ -90,8 +90,12 @@ func TestLock_FreeAgainAfterRelease(t *testing.T) {
 func TestKillHolder_KillsAndWaits(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	holder := startHolder(t, path)
-	if err := KillHolder(within(t, 10*time.Second), path); err != nil {
-		t.Fatal(err)
+	if pid, err := KillHolder(within(t, 10*time.Second), path); pid != holder.Process.Pid || err != nil {
+		t.Fatalf("killed %d, %v, want %d", pid, err, holder.Process.Pid)
+	}
+	// Dead, but this test is its parent and has not collected it yet.
+	if err := WaitCollected(within(t, 10*time.Second), holder.Process.Pid, 50*time.Millisecond); err != nil {
+		t.Error(err)
 	}
 	if err := holder.Wait(); err == nil {
 		t.Error("the holder ended by itself")
@@ -99,8 +103,11 @@ func TestKillHolder_KillsAndWaits(t *testing.T) {
 	if _, held, err := Holder(path); held || err != nil {
 		t.Errorf("held %v, %v", held, err)
 	}
-	if err := KillHolder(within(t, time.Second), path); err != nil {
-		t.Errorf("once more: %v", err)
+	if pid, err := KillHolder(within(t, time.Second), path); pid != 0 || err != nil {
+		t.Errorf("once more: killed %d, %v", pid, err)
+	}
+	if err := WaitCollected(within(t, 10*time.Second), holder.Process.Pid, time.Hour); err != nil {
+		t.Errorf("after it was collected: %v", err)
 	}
 }
 
