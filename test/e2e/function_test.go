@@ -169,7 +169,7 @@ func (f function) statusText(t *testing.T) string {
 // awaitReplicas waits until so many are wanted and so many may be given work.
 func (f function) awaitReplicas(t *testing.T, want uint64) {
 	t.Helper()
-	eventually(t, time.Minute, fmt.Sprintf("%s has %d replicas", f, want), func() (bool, string) {
+	eventually(t, fmt.Sprintf("%s has %d replicas", f, want), func() (bool, string) {
 		s, ok := f.status(t)
 		seen := fmt.Sprintf("found %t, %d wanted, %d available, %q", ok, s.Replicas, s.AvailableReplicas, f.statusText(t))
 		return ok && s.Replicas == want && s.AvailableReplicas == want, seen

@@ -79,7 +79,7 @@ func conditions(t *testing.T, f function) map[string]condition {
 func awaitCondition(t *testing.T, f function, kind, status string) condition {
 	t.Helper()
 	var now condition
-	eventually(t, time.Minute, fmt.Sprintf("%s is %s: %s", f, kind, status), func() (bool, string) {
+	eventually(t, fmt.Sprintf("%s is %s: %s", f, kind, status), func() (bool, string) {
 		all := conditions(t, f)
 		now = all[kind]
 		return now.Status == status, fmt.Sprintf("%+v", all)
@@ -115,11 +115,11 @@ func TestGitOps_ApplyIsDeploy(t *testing.T) {
 	f.says(t, "ANIMAL", "dragon")
 
 	unapply(t, f)
-	eventually(t, 30*time.Second, "the name is free", func() (bool, string) {
+	eventually(t, "the name is free", func() (bool, string) {
 		_, ok := f.status(t)
 		return !ok, "still there"
 	})
-	f.awaitNothing(t, time.Minute)
+	f.awaitNothing(t)
 	f.call(t, "").is(t, "call of what was deleted", http.StatusNotFound)
 }
 
@@ -161,7 +161,7 @@ func TestGitOps_InvalidIsStalled(t *testing.T) {
 				t.Errorf("an invalid record has objects %q", objects)
 			}
 			unapply(t, f)
-			f.awaitNothing(t, 30*time.Second)
+			f.awaitNothing(t)
 		})
 	}
 }

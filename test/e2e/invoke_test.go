@@ -128,7 +128,7 @@ func TestInvoke_ExecTimeout(t *testing.T) {
 		t.Errorf("got %d %q after %s, want 504 after about a second", a.status, a.body, time.Since(started))
 	}
 	// The answer does not wait for the kernel, nor for process 1 to collect what it left: a zombie would show here as well.
-	eventually(t, 10*time.Second, "no process is left", func() (bool, string) {
+	eventually(t, "no process is left", func() (bool, string) {
 		ps := f.call(t, "ps | grep [s]leep; true").body
 		return ps == "", ps
 	})
@@ -148,7 +148,7 @@ func TestInvoke_CallerGoesAway(t *testing.T) {
 				_, err := gateway.send(ctx, request{method: "GET", path: f.path("/hang?id=1"), auth: nobody})
 				hung <- err
 			}()
-			eventually(t, 20*time.Second, "the function has the call", func() (bool, string) {
+			eventually(t, "the function has the call", func() (bool, string) {
 				lines := readLogs(t, f, 20, nil)
 				for _, line := range lines {
 					if strings.Contains(line.Text, "hanging 1") {
@@ -180,10 +180,10 @@ func TestInvoke_ForkedProcessEndsWithItsCaller(t *testing.T) {
 		ps := f.call(t, "ps | grep '[s]leep 97'; true").body
 		return ps != "", ps
 	}
-	eventually(t, time.Minute, "the process runs", running)
+	eventually(t, "the process runs", running)
 	hangUp()
 	<-hung
-	eventually(t, 20*time.Second, "the process is killed", func() (bool, string) {
+	eventually(t, "the process is killed", func() (bool, string) {
 		still, ps := running()
 		return !still, ps
 	})
@@ -216,7 +216,7 @@ func TestInvoke_NeverReady(t *testing.T) {
 			if a.header.Get("X-OpenFaaS-Internal") == "" {
 				t.Error("the 503 is not marked as the platform's")
 			}
-			eventually(t, time.Minute, "the status tells why", func() (bool, string) {
+			eventually(t, "the status tells why", func() (bool, string) {
 				said := f.statusText(t)
 				return containsAny(said, tt.why), said
 			})

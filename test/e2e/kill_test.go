@@ -31,7 +31,10 @@ func TestKill(t *testing.T) {
 		}
 	}
 	for range 2 {
-		before := providerProcess(t)
+		before, ok := providerProcess(t)
+		if !ok {
+			t.Fatal("the provider's process is not on this machine: run the tests by make test-e2e")
+		}
 		var enough atomic.Int64
 		enough.Store(int64(len(writers)) * 20)
 		kill := make(chan struct{})
@@ -124,7 +127,7 @@ func (w *writer) check(t *testing.T) {
 }
 
 // providerProcess is the process of the provider's container, found on this machine by the container's own control group.
-func providerProcess(t *testing.T) int {
+func providerProcess(t *testing.T) (pid int, ok bool) {
 	t.Helper()
 	pods, err := cluster.CoreV1().Pods(providerNamespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=dc-provider"})
 	if err != nil {
@@ -133,18 +136,17 @@ func providerProcess(t *testing.T) int {
 	for _, pod := range pods.Items {
 		for _, c := range pod.Status.ContainerStatuses {
 			if _, id, ok := strings.Cut(c.ContainerID, "://"); ok && c.State.Running != nil {
-				if pid := processOf(t, id); pid != 0 {
-					return pid
+				if pid, ok := processOf(t, id); ok {
+					return pid, true
 				}
 			}
 		}
 	}
-	t.Fatal("the provider's process is not on this machine: run the tests by make test-e2e")
-	return 0
+	return 0, false
 }
 
-// processOf is the process of our program in the control group of the container; 0 if there is none.
-func processOf(t *testing.T, container string) int {
+// processOf is the process of our program in the control group of the container.
+func processOf(t *testing.T, container string) (pid int, ok bool) {
 	t.Helper()
 	groups, err := filepath.Glob("/proc/[0-9]*/cgroup")
 	if err != nil {
@@ -163,15 +165,19 @@ func processOf(t *testing.T, container string) int {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return pid
+		return pid, true
 	}
-	return 0
+	return 0, false
 }
 
-// awaitProvider waits until another process than the one before serves both of its listeners.
+// awaitProvider waits until another process than the one before serves both of its listeners, and Kubernetes says so too:
+// its Services lead nowhere until it does.
 func awaitProvider(t *testing.T, before int) {
 	t.Helper()
-	eventually(t, 2*time.Minute, "the provider is back", func() (bool, string) {
+	eventually(t, "the provider is back", func() (bool, string) {
+		if now, ok := providerProcess(t); !ok || now == before {
+			return false, fmt.Sprintf("found %t, process %d", ok, now)
+		}
 		var seen []string
 		for _, l := range []listener{gateway, provider} {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -183,7 +189,4 @@ func awaitProvider(t *testing.T, before int) {
 		}
 		return len(seen) == 0, strings.Join(seen, "; ")
 	})
-	if now := providerProcess(t); now == before {
-		t.Fatalf("process %d was killed and serves", now)
-	}
 }

@@ -20,7 +20,7 @@ func TestLogs_AsDragonchainReadsThem(t *testing.T) {
 	f.call(t, "echo first >&2").is(t, "call", http.StatusOK)
 	f.call(t, "echo second >&2").is(t, "call", http.StatusOK)
 	var entries []map[string]string
-	eventually(t, 20*time.Second, "the last line is the last written", func() (bool, string) {
+	eventually(t, "the last line is the last written", func() (bool, string) {
 		entries = chainLogs(t, f, "2")
 		return len(entries) == 2 && strings.HasSuffix(entries[1]["text"], "second"), fmt.Sprint(entries)
 	})
@@ -107,7 +107,7 @@ func TestLogs_AtZero(t *testing.T) {
 	f := deploy(t, parrot())
 	f.awaitReplicas(t, 1)
 	f.scale(t, 0)
-	f.awaitZero(t, time.Minute)
+	f.awaitZero(t)
 	if a := gateway.do(t, "GET", "/system/logs?name="+f.name, "").is(t, "logs at zero", http.StatusOK); a.body != "" {
 		t.Errorf("a function at zero logs %q", a.body)
 	}

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -73,7 +72,7 @@ func TestPrivate_WithoutThePassword(t *testing.T) {
 		return
 	}
 	a.is(t, "deploy", http.StatusAccepted)
-	eventually(t, time.Minute, "the status names the image that cannot be pulled", func() (bool, string) {
+	eventually(t, "the status names the image that cannot be pulled", func() (bool, string) {
 		said := f.statusText(t)
 		return strings.Contains(said, d.Image), said
 	})
@@ -94,7 +93,7 @@ func TestPrivate_DigestIsPinned(t *testing.T) {
 		t.Fatal("the versions have one digest")
 	}
 	f.scale(t, 0)
-	f.awaitZero(t, time.Minute)
+	f.awaitZero(t)
 	if got := version(); got != "first" {
 		t.Errorf("woke as version %q, want the one deployed", got)
 	}
@@ -102,7 +101,7 @@ func TestPrivate_DigestIsPinned(t *testing.T) {
 		t.Errorf("the image reads back as %q, sent %q", s.Image, d.Image)
 	}
 	f.update(t, d)
-	eventually(t, time.Minute, "an update takes the tag's new image", func() (bool, string) {
+	eventually(t, "an update takes the tag's new image", func() (bool, string) {
 		got := version()
 		return got == "second", got
 	})

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/openfaas/faas-provider/types"
 )
@@ -14,7 +13,7 @@ import (
 // says waits until the function's environment has the value: the new version serves.
 func (f function) says(t *testing.T, variable, want string) {
 	t.Helper()
-	eventually(t, time.Minute, fmt.Sprintf("%s serves %s=%s", f, variable, want), func() (bool, string) {
+	eventually(t, fmt.Sprintf("%s serves %s=%s", f, variable, want), func() (bool, string) {
 		a := f.call(t, "printf %s \"$"+variable+"\"")
 		return a.status == http.StatusOK && a.body == want, fmt.Sprint(a.status, " ", a.body)
 	})
@@ -76,7 +75,7 @@ func TestRollout_NeverReady(t *testing.T) {
 			f.get(t, "/env?name=VERSION").is(t, "the good version", http.StatusOK)
 			f.awaitReplicas(t, 1)
 			f.update(t, tt.broken(good))
-			eventually(t, time.Minute, "the status tells why", func() (bool, string) {
+			eventually(t, "the status tells why", func() (bool, string) {
 				f.get(t, "/env?name=VERSION").is(t, "the good version meanwhile", http.StatusOK)
 				said := f.statusText(t)
 				return containsAny(said, tt.why), said
@@ -87,11 +86,11 @@ func TestRollout_NeverReady(t *testing.T) {
 			mended := good
 			mended.EnvVars = map[string]string{"MENDED": "yes"}
 			f.update(t, mended)
-			eventually(t, time.Minute, "the mended version serves", func() (bool, string) {
+			eventually(t, "the mended version serves", func() (bool, string) {
 				a := f.get(t, "/env?name=MENDED").is(t, "call", http.StatusOK)
 				return a.body == "yes", a.body
 			})
-			eventually(t, time.Minute, "the status has nothing to tell", func() (bool, string) {
+			eventually(t, "the status has nothing to tell", func() (bool, string) {
 				said := f.statusText(t)
 				return said == "", said
 			})
@@ -114,7 +113,7 @@ func TestRollout_UnchangedSpecification(t *testing.T) {
 	gateway.do(t, "PUT", "/system/secrets", encode(t, types.Secret{Name: name, Value: "second"})).is(t, "change the secret", http.StatusAccepted)
 	pod := f.call(t, "hostname").body
 	f.update(t, d)
-	eventually(t, time.Minute, "another pod has the new value", func() (bool, string) {
+	eventually(t, "another pod has the new value", func() (bool, string) {
 		value, now := f.call(t, script).body, f.call(t, "hostname").body
 		return value == "second" && now != pod, value + " in " + now
 	})

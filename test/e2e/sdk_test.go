@@ -59,7 +59,7 @@ func TestSDK(t *testing.T) {
 		d.EnvVars = map[string]string{"ANIMAL": "dragon"}
 		code, err := client.Update(t.Context(), d)
 		wantCode(t, code, err, http.StatusAccepted)
-		eventually(t, time.Minute, "the new version answers", func() (bool, string) {
+		eventually(t, "the new version answers", func() (bool, string) {
 			said := sdkInvoke(t, f, "echo $ANIMAL")
 			return said == "dragon\n", said
 		})
@@ -181,7 +181,7 @@ func sdkLogs(t *testing.T, f function) {
 	for i := range 3 {
 		sdkInvoke(t, f, fmt.Sprintf("echo %s-%d >&2", said, i))
 	}
-	eventually(t, 20*time.Second, "the log has what the function wrote", func() (bool, string) {
+	eventually(t, "the log has what the function wrote", func() (bool, string) {
 		lines := readLogs(t, f, 1, nil)
 		return len(lines) == 1 && strings.Contains(lines[0].Text, said+"-2"), fmt.Sprint(lines)
 	})
