@@ -121,8 +121,12 @@ func (b builder) compile(ctx context.Context, pkg string) ([]byte, error) {
 	}
 	defer os.RemoveAll(dir)
 	binary := filepath.Join(dir, "program")
+	folder := b.repository
+	if _, err := os.Stat(filepath.Join(b.repository, pkg, "go.mod")); err == nil {
+		folder, pkg = filepath.Join(b.repository, pkg), "."
+	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", binary, pkg)
-	cmd.Dir = b.repository
+	cmd.Dir = folder
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("go build %s: %w: %s", pkg, err, strings.TrimSpace(string(out)))

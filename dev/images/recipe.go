@@ -17,7 +17,8 @@ type recipe struct {
 	packages, leaveOut []string
 	// files of this repository go in as they are.
 	files []file
-	// binaries are Go programs of the root module, compiled for the image: path in the image to package.
+	// binaries are Go programs of this repository, compiled for the image: path in the image to the package's folder. One that has
+	// a go.mod is a module of its own.
 	binaries map[string]string
 	// dirs are empty directories that belong to the image's user.
 	dirs []string
@@ -43,7 +44,7 @@ const (
 
 // recipes returns every image the dev cluster needs.
 func recipes() []recipe {
-	return []recipe{provider(), hello(), shell(), cowsay(), balance()}
+	return []recipe{provider(), hello(), shell(), cowsay(), balance(), lambda()}
 }
 
 // provider holds both of our programs: the watchdog is copied out of it into the functions' pods.
@@ -85,6 +86,22 @@ func hello() recipe {
 			User:         functionUser,
 			WorkingDir:   "/",
 			ExposedPorts: map[string]struct{}{"8080/tcp": {}},
+		},
+	}
+}
+
+// lambda is made as Lambda images are: the program, and nothing that listens.
+func lambda() recipe {
+	return recipe{
+		name:     "dragonchain/example-lambda:dev",
+		binaries: map[string]string{"/var/task/bootstrap": "./examples/lambda"},
+		dirs:     []string{"/tmp"},
+		config: v1.Config{
+			Entrypoint: []string{"/var/task/bootstrap"},
+			Cmd:        []string{"greet"},
+			User:       functionUser,
+			WorkingDir: "/var/task",
+			Env:        []string{"LAMBDA_TASK_ROOT=/var/task"},
 		},
 	}
 }
