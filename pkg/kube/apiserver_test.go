@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,12 +26,12 @@ import (
 type apiServer struct {
 	*httptest.Server
 
+	mu sync.Mutex
 	// refuse, if set, is asked before every request; an answer other than 0 is the status to fail with.
 	refuse func(r *http.Request) int
-	// logs, if set, writes the log of a pod.
-	logs func(w io.Writer, pod string, query url.Values)
+	// logs writes the log of a pod.
+	logs func(ctx context.Context, w io.Writer, pod string, query url.Values)
 
-	mu       sync.Mutex
 	version  int
 	objects  map[string]map[string]any // by collection path, then by namespace/name
 	history  []event
@@ -87,8 +88,11 @@ func parsePath(p string) apiPath {
 }
 
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.refuse != nil {
-		if status := s.refuse(r); status != 0 {
+	s.mu.Lock()
+	refuse, logs := s.refuse, s.logs
+	s.mu.Unlock()
+	if refuse != nil {
+		if status := refuse(r); status != 0 {
 			fail(w, status, "refused by the test")
 			return
 		}
@@ -105,7 +109,7 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p.sub == "log" {
 		w.WriteHeader(http.StatusOK)
 		w.(http.Flusher).Flush()
-		s.logs(w, p.name, query)
+		logs(r.Context(), w, p.name, query)
 		return
 	}
 	body, _ := io.ReadAll(r.Body)
@@ -296,6 +300,20 @@ func (s *apiServer) watch(w http.ResponseWriter, r *http.Request, p apiPath, que
 			return
 		}
 	}
+}
+
+// refuseIf has requests fail with the status that refuse gives, unless it is 0.
+func (s *apiServer) refuseIf(refuse func(*http.Request) int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuse = refuse
+}
+
+// logsBy has the logs of pods written by write.
+func (s *apiServer) logsBy(write func(ctx context.Context, w io.Writer, pod string, query url.Values)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.logs = write
 }
 
 // put makes or replaces an object, as kubectl, a controller or the kubelet would: status and all.

@@ -469,12 +469,12 @@ func TestMemory_AnswersWithTheAPIServerGone(t *testing.T) {
 func TestReconcile_RetriesWhatTheAPIServerRefuses(t *testing.T) {
 	w := newWorld(t, nil)
 	var refused atomic.Int32
-	w.api.refuse = func(r *http.Request) int {
+	w.api.refuseIf(func(r *http.Request) int {
 		if r.Method == http.MethodPost && strings.Contains(r.URL.Path, "deployments") && refused.Add(1) <= 2 {
 			return http.StatusInternalServerError
 		}
 		return 0
-	}
+	})
 	w.create(cow())
 	w.deployment("cow")
 	w.condition("cow", "Ready", "True")

@@ -111,7 +111,7 @@ func (c *Cluster) Update(ctx context.Context, spec function.Spec) error {
 		if o.DeletionTimestamp != nil {
 			return notFound(spec.Ref)
 		}
-		update(o, fn)
+		respecify(o, fn)
 		written := new(object)
 		err = c.functions.Put().Namespace(spec.Namespace).Resource(resourceFunctions).Name(spec.Name).Body(o).Do(ctx).Into(written)
 		if err != nil {
@@ -122,8 +122,8 @@ func (c *Cluster) Update(ctx context.Context, spec function.Spec) error {
 	return translate(err, "function", spec.Name)
 }
 
-// update puts a new specification in a record.
-func update(o *object, fn *function.Function) {
+// respecify puts a new specification in a record.
+func respecify(o *object, fn *function.Function) {
 	replicas := o.Spec.Replicas
 	o.Spec = objectOf(fn.Spec).Spec
 	if n, err := strconv.Atoi(fn.Labels[function.LabelScaleMin]); err == nil && n > 0 {

@@ -49,7 +49,11 @@ func (c *Cluster) openLog(ctx context.Context, ref function.Ref, replica string,
 	if err != nil {
 		return nil, fmt.Errorf("log of replica %s: %w", replica, err)
 	}
-	return &logStream{replica: replica, body: body, reader: bufio.NewReader(body)}, nil
+	return newLogStream(replica, body), nil
+}
+
+func newLogStream(replica string, body io.ReadCloser) *logStream {
+	return &logStream{replica: replica, body: body, reader: bufio.NewReader(body)}
 }
 
 func (s *logStream) close() {

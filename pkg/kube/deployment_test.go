@@ -1,0 +1,179 @@
+package kube
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// The rendered manifests are in testdata; each row names what it is there to show.
+func TestPlan_Golden(t *testing.T) {
+	user := int64(10001)
+	digest := "sha256:" + strings.Repeat("0", 64)
+	for _, test := range []struct {
+		golden string
+		edit   func(*function.Spec)
+		plan   plan
+	}{
+		{"image-serves-itself", func(s *function.Spec) { s.Process = "" }, plan{}},
+		{"process-by-image-volume", func(*function.Spec) {}, plan{watchdog: WatchdogByImageVolume}},
+		{"process-by-init-container", func(s *function.Spec) {
+			s.Limits = &function.Resources{Memory: "128Mi", CPU: "500m"}
+			s.Requests = &function.Resources{Memory: "64Mi", CPU: ""}
+		}, plan{watchdog: WatchdogByInitContainer}},
+		{"command-of-the-image", func(s *function.Spec) {
+			s.Process = ""
+			s.Annotations = map[string]string{function.AnnotationMode: "http", function.AnnotationReadyPath: "/healthy", "topic": "moo"}
+			s.Env = map[string]string{"write_timeout": "2m", "PRICE": "$(HOME) costs $5"}
+		}, plan{
+			watchdog: WatchdogByImageVolume, rollout: "1700000000",
+			image: &resolution{Digest: digest, Command: []string{"/server", "-greeting", "moo $(HOME)"}, User: &user},
+		}},
+		{"everything", func(s *function.Spec) {
+			s.Env = map[string]string{"fprocess": "overridden", "mode": "fork"}
+			s.Labels = map[string]string{"team": "red", function.LabelScaleMin: "2"}
+			s.Annotations = map[string]string{annotationScrape: "true"}
+			s.Constraints = []string{"disk=ssd", "zone=a"}
+			s.Limits = &function.Resources{Memory: "1Gi", NvidiaGPU: "1"}
+			s.ReadOnlyRoot = true
+		}, plan{watchdog: WatchdogByInitContainer, mounted: []string{"api-key", "cert"}, pull: []string{"registry"}}},
+	} {
+		t.Run(test.golden, func(t *testing.T) {
+			spec := function.Spec{Ref: cowRef, Image: "registry.example:5000/games/cowsay:1", Process: "/usr/games/cowsay -f tux"}
+			test.edit(&spec)
+			fn, err := function.New(spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fn.ID = "3ecdf483-0bb4-4a32-83fc-43fe56942e82"
+			p := test.plan
+			p.fn, p.inputs, p.watchdogImage = fn, "inputs", "dragonchain/dc-provider:1"
+			p.readyURL, p.readyKey = "http://gateway-provider.openfaas:8081/dc/ready", []byte("key")
+			if p.image == nil {
+				p.image = &resolution{}
+			}
+			compareGolden(t, test.golden, p.deployment(), p.service())
+		})
+	}
+}
+
+func compareGolden(t *testing.T, name string, manifests ...any) {
+	t.Helper()
+	var got []string
+	for _, m := range manifests {
+		text, err := yaml.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, string(text))
+	}
+	file := filepath.Join("testdata", name+".yaml")
+	text := strings.Join(got, "---\n")
+	if *update {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text != string(want) {
+		t.Errorf("differs from %s (go test -update writes it anew):\n%s", file, text)
+	}
+}
+
+func TestInputs_ChangeWithWhatRunsAndNotWithReplicas(t *testing.T) {
+	base := cow()
+	hash := func(spec function.Spec, replicas int, rollout string, image resolution) string {
+		fn, err := function.New(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fn.Replicas = replicas
+		return inputsOf(fn, rollout, &image)
+	}
+	want := hash(base, 1, "", resolution{})
+	if got := hash(base, 7, "", resolution{Problem: "no registry", Reference: "x"}); got != want {
+		t.Error("the number of replicas or a note changed the hash: that would restart the function")
+	}
+	env := base
+	env.Env = map[string]string{"a": "b"}
+	for name, got := range map[string]string{
+		"environment": hash(env, 1, "", resolution{}),
+		"rollout":     hash(base, 1, "2", resolution{}),
+		"digest":      hash(base, 1, "", resolution{Digest: "sha256:1"}),
+		"command":     hash(base, 1, "", resolution{Command: []string{"x"}}),
+	} {
+		if got == want {
+			t.Errorf("another %s has the same hash", name)
+		}
+	}
+}
+
+func TestGrace(t *testing.T) {
+	for value, want := range map[string]float64{"": 32, "10": 12, "90s": 92, "1m30s": 92, "bad": 32} {
+		p := plan{fn: &function.Function{Spec: function.Spec{Env: map[string]string{"write_timeout": value}}}}
+		if got := p.grace().Seconds(); got != want {
+			t.Errorf("write_timeout %q: %v s, want %v s", value, got, want)
+		}
+	}
+}
+
+func TestCheckResources(t *testing.T) {
+	for _, test := range []struct {
+		name             string
+		limits, requests *function.Resources
+		ok               bool
+	}{
+		{"none", nil, nil, true},
+		{"empty ones", &function.Resources{}, &function.Resources{}, true},
+		{"within", &function.Resources{Memory: "1Gi", CPU: "1"}, &function.Resources{Memory: "1024Mi", CPU: "1000m"}, true},
+		{"above", &function.Resources{CPU: "1"}, &function.Resources{CPU: "1001m"}, false},
+		{"no limit", nil, &function.Resources{Memory: "1Ti"}, true},
+		{"no quantity", &function.Resources{Memory: "much"}, nil, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := checkResources(&function.Function{Spec: function.Spec{Limits: test.limits, Requests: test.requests}})
+			if (err == nil) != test.ok {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestDeployment_MountsAndPullsByTypeOfSecret(t *testing.T) {
+	w := newWorld(t, nil)
+	w.secret("file", "Opaque", map[string][]byte{"file": []byte("1")}, nil)
+	w.secret("registry", string(corev1.SecretTypeDockerConfigJson), map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{}}`)}, nil)
+	spec := cow()
+	spec.Secrets = []string{"registry", "file"}
+	w.create(spec)
+	pod := w.deployment("cow").Spec.Template.Spec
+	if len(pod.ImagePullSecrets) != 1 || pod.ImagePullSecrets[0].Name != "registry" {
+		t.Errorf("pulls with %v", pod.ImagePullSecrets)
+	}
+	sources := pod.Volumes[0].Projected.Sources
+	if len(sources) != 1 || sources[0].Secret.Name != "file" {
+		t.Errorf("mounts %+v", sources)
+	}
+	spec.Secrets = nil
+	if err := w.cluster.Update(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("no pull secret", func() string {
+		if pull := w.deployment("cow").Spec.Template.Spec.ImagePullSecrets; len(pull) != 0 {
+			return pull[0].Name
+		}
+		return ""
+	})
+}
