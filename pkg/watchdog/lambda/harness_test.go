@@ -19,11 +19,8 @@ import (
 
 const patience = 20 * time.Second
 
-// TestMain runs the tests, or the program that some of them start, and looks for goroutines that were left behind.
+// TestMain runs the tests and looks for goroutines that were left behind.
 func TestMain(m *testing.M) {
-	if what := os.Getenv("LAMBDA_TEST_PROGRAM"); what != "" {
-		os.Exit(runProgram(what))
-	}
 	code := m.Run()
 	if code == 0 && left() {
 		code = 1
