@@ -391,6 +391,42 @@ func TestReconcile_StatusKeepsNothingOfAnEarlierImage(t *testing.T) {
 	}
 }
 
+func TestUpdate_ThatNeverGetsReadyLeavesTheOldVersionServing(t *testing.T) {
+	w := newWorld(t, nil)
+	w.create(cow())
+	w.pod("cow", "cow-1", "10.0.0.1", true)
+	w.condition("cow", "Healthy", "True")
+	spec := cow()
+	spec.Image = "dragonchain/nonesuch:1"
+	if err := w.cluster.Update(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("a new pod template", func() string {
+		if image := w.deployment("cow").Spec.Template.Spec.Containers[0].Image; image != spec.Image {
+			return image
+		}
+		return ""
+	})
+	// What Kubernetes makes of it: one pod of each version, and one ready.
+	d := w.deployment("cow")
+	d.Status.Replicas, d.Status.UpdatedReplicas, d.Status.AvailableReplicas, d.Status.ObservedGeneration = 2, 1, 1, d.Generation
+	w.api.put(deploymentsPath, ns, jsonOf(t, d))
+	w.api.put(podsPath, ns, fmt.Sprintf(`{
+		"metadata":{"name":"cow-2","labels":{"faas_function":"cow","dragonchain.com/record":%q}},
+		"status":{"phase":"Pending","containerStatuses":[{"name":"cow","state":{"waiting":{"reason":"ErrImagePull","message":"not found"}}}]}}`,
+		w.object("cow").UID))
+	w.eventually("said so in the record", func() string {
+		if message := w.condition("cow", "Reconciling", "True"); message != "ErrImagePull: not found" {
+			return message
+		}
+		return ""
+	})
+	if s := w.cluster.Status(cowRef); s.Available != 1 || s.Reason != "ErrImagePull: not found" {
+		t.Errorf("status %+v", s)
+	}
+	w.endpoints(cowRef, "10.0.0.1:8080")
+}
+
 // Another version of the provider renders functions in its own way, and must restart none.
 func TestReconcile_ANewProviderRestartsNothing(t *testing.T) {
 	w := newWorld(t, nil)

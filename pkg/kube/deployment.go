@@ -33,10 +33,12 @@ const (
 
 // deployment is what is kept of a Deployment.
 type deployment struct {
-	uid, record                  types.UID
-	inputs                       string
-	replicas, updated, available int32
-	generation, observed         int64
+	uid, record types.UID
+	inputs      string
+	// replicas is how many are wanted; total, updated and available are how many there are of any version, of the
+	// newest, and ready.
+	replicas, total, updated, available int32
+	generation, observed                int64
 	// failure says why no pod can be made, such as a quota; stuck that a roll-out takes longer than it may.
 	failure, stuck string
 }
@@ -48,6 +50,7 @@ func newDeployment(obj any, _ *deployment) *deployment {
 		record:     types.UID(o.Labels[labelRecord]),
 		inputs:     o.Annotations[annotationInputs],
 		replicas:   1, // what Kubernetes takes an absent number for
+		total:      o.Status.Replicas,
 		updated:    o.Status.UpdatedReplicas,
 		available:  o.Status.AvailableReplicas,
 		generation: o.Generation,
@@ -69,7 +72,7 @@ func newDeployment(obj any, _ *deployment) *deployment {
 
 // rolledOut reports whether all replicas run what was last asked for.
 func (d *deployment) rolledOut() bool {
-	return d.observed >= d.generation && d.updated >= d.replicas && d.available >= d.replicas
+	return d.observed >= d.generation && d.updated >= d.replicas && d.total <= d.updated && d.available >= d.replicas
 }
 
 // plan is all that a function's Deployment and Service are rendered from.

@@ -31,7 +31,9 @@ type logStream struct {
 	body    io.ReadCloser
 	reader  *bufio.Reader
 	last    time.Time
-	head    *function.LogLine
+	// cut means that the line read last goes on.
+	cut  bool
+	head *function.LogLine
 }
 
 // openLog opens the log of one replica.
@@ -63,25 +65,29 @@ func (s *logStream) close() {
 
 // next reads a line. It reports false at the end, and when the connection breaks, which for a log is the same.
 func (s *logStream) next() (function.LogLine, bool) {
-	text, ok := s.readLine()
-	if !ok {
-		return function.LogLine{}, false
-	}
-	line := function.LogLine{Instance: s.replica, Time: s.last, Text: text}
-	if stamp, rest, found := strings.Cut(text, " "); found {
-		if at, err := time.Parse(time.RFC3339Nano, stamp); err == nil {
-			line.Time, line.Text = at, rest
+	for {
+		goesOn := s.cut
+		text, ok := s.readLine()
+		if !ok {
+			return function.LogLine{}, false
 		}
+		line := function.LogLine{Instance: s.replica, Time: s.last, Text: text}
+		if goesOn {
+			return line, true
+		}
+		stamp, rest, _ := strings.Cut(text, " ")
+		if at, err := time.Parse(time.RFC3339Nano, stamp); err == nil {
+			line.Time, line.Text, s.last = at, rest, at
+			return line, true
+		}
+		// Without a time it is not the function's word but the kubelet's own, such as that a container is no more.
 	}
-	if line.Time.IsZero() {
-		line.Time = time.Now() // the kubelet's own words, when it cannot read the log
-	}
-	s.last = line.Time
-	return line, true
 }
 
+// readLine reads a line without its newline, or as much of it as fits.
 func (s *logStream) readLine() (string, bool) {
 	var line []byte
+	s.cut = false
 	for {
 		part, err := s.reader.ReadSlice('\n')
 		line = append(line, part...)
@@ -91,6 +97,7 @@ func (s *logStream) readLine() (string, bool) {
 		case !errors.Is(err, bufio.ErrBufferFull):
 			return string(line), len(line) > 0
 		case len(line) >= maxLogLine:
+			s.cut = true
 			return string(line), true
 		}
 	}
