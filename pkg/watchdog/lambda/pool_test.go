@@ -358,22 +358,22 @@ func TestBudget_FirstComeFirstServed(t *testing.T) {
 		if err := b.take(t.Context(), 8); err != nil {
 			t.Fatal(err)
 		}
-		var order []int64
+		served := make(chan int64, 2)
 		for _, n := range []int64{5, 2} { // 2 would fit, and must not overtake
 			go func() {
 				if err := b.take(t.Context(), n); err == nil {
-					order = append(order, n)
+					served <- n
 				}
 			}()
 			synctest.Wait()
 		}
-		if len(order) > 0 {
-			t.Errorf("served %v", order)
+		if len(served) > 0 {
+			t.Errorf("served %d", <-served)
 		}
 		b.give(8)
 		synctest.Wait()
-		if len(order) != 2 || b.left != 3 {
-			t.Errorf("served %v, %d left", order, b.left)
+		if len(served) != 2 || b.left != 3 {
+			t.Errorf("served %d, %d left", len(served), b.left)
 		}
 	})
 }
