@@ -10,10 +10,10 @@ import (
 // The moment is for whoever has not heard yet. The provider stops sending before it deletes a pod, so that our default is short;
 // healthcheck_interval sets another.
 func (w *Watchdog) shutDown(ln net.Listener) {
+	w.ending.Store(true) // every answer that begins from now on closes its connection
+	w.health.close()
 	_, inFlight := w.inFlight.empty()
 	w.log.Info("ending: not ready any more", "in_flight", inFlight, "healthcheck_interval", w.cfg.LameDuck.String())
-	w.ending.Store(true) // every answer from now on closes its connection
-	w.health.close()
 	time.Sleep(w.cfg.LameDuck)
 	w.drain(ln, w.drainLimit)
 }

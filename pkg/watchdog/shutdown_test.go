@@ -120,6 +120,13 @@ func TestShutdown_Order(t *testing.T) {
 	slow := make(chan answer, 1)
 	go func() { slow <- f.do("GET", "/slow?for=900ms", "") }()
 	f.stdout.waitFor(t, "begun")
+	kept := make(chan *http.Response, 1)
+	keeping := f.raw("GET /slow?for=900ms HTTP/1.1\r\nHost: x\r\n\r\n")
+	go func() {
+		res, _ := http.ReadResponse(bufio.NewReader(keeping), nil) // nil if it fails
+		kept <- res
+	}()
+	f.stdout.waitFor(t, "begun\nbegun\n")
 	f.end()
 	f.log.waitFor(t, "not ready any more")
 
@@ -135,6 +142,10 @@ func TestShutdown_Order(t *testing.T) {
 	}
 	if got := <-slow; got.status != 200 || got.body != "slept" {
 		t.Errorf("in flight: %+v", got)
+	}
+	// A client that keeps its connections must not send its next request on the one of a request that came before.
+	if res := <-kept; res == nil || !res.Close {
+		t.Errorf("in flight on a kept connection: %+v", res)
 	}
 	if err := f.wait(); err != nil {
 		t.Errorf("Serve: %v", err)

@@ -218,13 +218,10 @@ func (w *Watchdog) invoke(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer w.inFlight.leave() // deferred, for an aborted answer is a panic
-	if w.ending.Load() {
-		rw.Header().Set("Connection", "close")
-	}
 	if r.Header.Get("Upgrade") != "" {
 		defer closeAtEnd(r.Context())()
 	}
-	w.mode.ServeHTTP(rw, r)
+	w.mode.ServeHTTP(&closingWriter{ResponseWriter: rw, ending: &w.ending}, r)
 }
 
 type connKey struct{}
