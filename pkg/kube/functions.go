@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// departureTimeout is how long a delete may take. It takes a fraction of a second, unless the API server is gone.
-	departureTimeout = 30 * time.Second
+	// departureTimeout is how long a delete may take. It takes a fraction of a second, and half a minute where two
+	// processors delete a hundred functions at once. It goes on when its caller is told that this was too long.
+	departureTimeout = 2 * time.Minute
 	// commandTimeout is how long a deploy waits to read an image's command, where that is needed.
 	commandTimeout = 5 * time.Second
 )
@@ -137,7 +138,8 @@ func respecify(o *object, fn *function.Function) {
 	o.Annotations[annotationRollout] = strconv.FormatInt(time.Now().UnixNano(), 10)
 }
 
-// Scale sets how many replicas a function is to have, within its bounds; 0 is always allowed.
+// Scale sets how many replicas a function is to have, within its bounds; 0 is always allowed. When it has returned,
+// OnEndpoints has been told: after Scale to 0 no call need be given to a replica that is about to end.
 func (c *Cluster) Scale(ctx context.Context, ref function.Ref, replicas int) error {
 	fn, ok := c.Lookup(ref)
 	if !ok {
@@ -150,7 +152,11 @@ func (c *Cluster) Scale(ctx context.Context, ref function.Ref, replicas int) err
 	if err != nil {
 		return translate(err, "function", ref.Name)
 	}
-	return c.records.observe(written)
+	if err := c.records.observe(written); err != nil {
+		return err
+	}
+	c.table.told(ctx, ref)
+	return nil
 }
 
 // Delete deletes a function and all that belongs to it, and returns once its name is free. Its last pods may still be
@@ -201,7 +207,7 @@ func (c *Cluster) await(ctx context.Context, gone <-chan struct{}) error {
 	case <-gone:
 		return nil
 	case <-timeout.C:
-		return fmt.Errorf("not gone after %s", departureTimeout)
+		return fmt.Errorf("not gone after %s: %w", departureTimeout, context.DeadlineExceeded)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
