@@ -116,6 +116,7 @@ var settings = []string{
 	"cgi_headers", "marshal_request", "debug_headers", "http_buffer_req_body", "buffer_http", "static_path", "prefix_logs",
 	"log_buffer_size", "log_callid", "log_call_id", "ready_path", "jwt_auth", "jwt_auth_debug", "jwt_auth_local",
 	"lambda_concurrency", "lambda_queue", "lambda_init_timeout", "lambda_payload_bytes",
+	"lambda_event",
 }
 
 // ignored are settings of the OpenFaaS watchdogs that change nothing here. Saying so beats silence.

@@ -130,6 +130,20 @@ func (v *vars) lambda() lambda.Config {
 		QueueDepth:   depth,
 		InitLimit:    v.duration("lambda_init_timeout", 0),
 		PayloadBytes: int64(v.number("lambda_payload_bytes", 0)),
+		HTTPEvents:   v.httpEvents(),
+	}
+}
+
+// httpEvents reads what the event of a request is: its body, or all of it as Lambda's function URLs put it.
+func (v *vars) httpEvents() bool {
+	switch text := v.set["lambda_event"]; text {
+	case "", "body":
+		return false
+	case "function-url":
+		return true
+	default:
+		v.refuse("lambda_event", text, "body or function-url")
+		return false
 	}
 }
 

@@ -262,16 +262,18 @@ func TestLambdaMode_CallerLeaves(t *testing.T) {
 
 func TestLambdaMode_Settings(t *testing.T) {
 	cfg, err := ParseEnv([]string{"fprocess=/lambda-entrypoint.sh app.handler", "mode=lambda", "lambda_concurrency=4", "lambda_queue=0",
-		"lambda_init_timeout=30", "lambda_payload_bytes=1000", "OPENFAAS_NAME=fn"})
+		"lambda_init_timeout=30", "lambda_payload_bytes=1000", "lambda_event=function-url", "OPENFAAS_NAME=fn"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := cfg.Lambda; c.Processes != 4 || c.QueueDepth >= 0 || c.InitLimit != 30*time.Second || c.PayloadBytes != 1000 || c.Name != "fn" ||
+	if c := cfg.Lambda; c.Processes != 4 || c.QueueDepth >= 0 || c.InitLimit != 30*time.Second || c.PayloadBytes != 1000 || c.Name != "fn" || !c.HTTPEvents ||
 		cfg.Dialect != Native || cfg.ExecTimeout != 0 {
 		t.Errorf("%+v", cfg)
 	}
-	if _, err := ParseEnv([]string{"fprocess=x", "mode=lambda", "lambda_concurrency=many"}); err == nil {
-		t.Error("a concurrency that is no number is taken")
+	for _, bad := range []string{"lambda_concurrency=many", "lambda_event=all", "lambda_queue=-1", "lambda_init_timeout=soon"} {
+		if _, err := ParseEnv([]string{"fprocess=x", "mode=lambda", bad}); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
 	}
 }
 

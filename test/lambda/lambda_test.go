@@ -362,6 +362,15 @@ func count(m *sync.Map) (n int) {
 	return n
 }
 
+func TestFunctionURL(t *testing.T) {
+	w := start(t, "FUNCTION_URL=1", "lambda_event=function-url")
+	a := w.post("/a/b?q=1&q=2", "body", "X-A: b", "Cookie: c=d", "User-Agent: me", "Content-Type: text/plain")
+	if a.status != 202 || a.body != "POST /a/b 1,2 b body" || a.header.Get("X-Agent") != "me" || a.header.Get("Set-Cookie") != "c=d" ||
+		a.header.Get("Content-Type") != "text/plain" {
+		t.Errorf("%+v", a)
+	}
+}
+
 func TestSIGTERM(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "told")
 	w := start(t, "SIGTERM_FILE="+file)

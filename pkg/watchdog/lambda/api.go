@@ -153,7 +153,7 @@ func refuseSize(w http.ResponseWriter, limit int64) {
 // refuseReply answers what has no place in the state of the process.
 func refuseReply(w http.ResponseWriter, err error) {
 	if errors.Is(err, errRequestID) {
-		refuse(w, http.StatusBadRequest, "InvalidRequestID", err.Error())
+		refuse(w, http.StatusBadRequest, "InvalidRequestID", "Invalid request ID")
 		return
 	}
 	refuse(w, http.StatusForbidden, "InvalidStateTransition", err.Error())

@@ -37,6 +37,9 @@ type Config struct {
 	InitLimit time.Duration
 	// Timeout tells how long a request's invocation may take; its process is killed then. nil, or an answer of 0, means 300 s.
 	Timeout func(*http.Request) time.Duration
+	// HTTPEvents makes the event of a request out of all of it, and its response out of the answer, as Lambda's function URLs do
+	// (payload format 2.0). Otherwise its body is the event, and the answer is the response's. The Invoke API is the same with both.
+	HTTPEvents bool
 	// PayloadBytes is the most that an event, and an answer that is not streamed, may have. 0 means DefaultPayloadBytes.
 	PayloadBytes int64
 	// StreamBytes is the most that a streamed answer may have. 0 means 200 MiB.

@@ -39,7 +39,8 @@
 // with the error as JSON ({"errorType", "errorMessage"}) where Lambda has one. An X-Call-Id that is a UUID is the request id that
 // the function sees. An answer is streamed if the process says so, or if its type is application/octet-stream or
 // application/vnd.awslambda.http-integration-response, by which aws-lambda-go's streams are known; the latter sets status and
-// headers too. Through the Invoke API streams are gathered.
+// headers too. Through the Invoke API streams are gathered. With Config.HTTPEvents requests and responses are made into events and
+// answers as Lambda's function URLs do it, for functions that were written for those.
 //
 // # Where we differ from Lambda
 //

@@ -43,6 +43,10 @@ func (p *Pool) serveRaw(w http.ResponseWriter, r *http.Request) {
 		p.sendStream(w, r, inv, &o)
 		return
 	}
+	if p.cfg.HTTPEvents && o.kind == answered {
+		p.sendHTTP(w, inv, &o)
+		return
+	}
 	p.sendWhole(w, inv, &o)
 }
 
@@ -146,15 +150,21 @@ func (p *Pool) newInvocation(r *http.Request) (inv *invocation, release func(), 
 	if body.size > limit {
 		return nil, nil, errTooLarge
 	}
-	if len(body.data) == 0 {
-		body.data = []byte("{}")
-	}
 	id := r.Header.Get("X-Call-Id")
 	if !isUUID(id) {
 		id = newUUID()
 	}
+	event := body.data
+	if p.cfg.HTTPEvents && !isInvokePath(r.URL.Path) {
+		if event = httpEvent(r, id, body.data, time.Now()); int64(len(event)) > limit {
+			body.release()
+			return nil, nil, errTooLarge
+		}
+	} else if len(event) == 0 {
+		event = []byte("{}")
+	}
 	return &invocation{
-		id: id, event: body.data, timeout: p.cfg.timeout(r), traceID: r.Header.Get("X-Amzn-Trace-Id"),
+		id: id, event: event, timeout: p.cfg.timeout(r), traceID: r.Header.Get("X-Amzn-Trace-Id"),
 		outcome: make(chan outcome, 1),
 	}, body.release, nil
 }

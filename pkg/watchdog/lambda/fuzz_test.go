@@ -85,3 +85,33 @@ func FuzzRuntimeAPI(f *testing.F) {
 		}
 	})
 }
+
+// FuzzAnswer makes responses out of whatever a function answers: always one, and never one that cannot be sent.
+func FuzzAnswer(f *testing.F) {
+	f.Add([]byte(`{"statusCode":200,"headers":{"a":"b"},"cookies":["c"],"body":"eA==","isBase64Encoded":true}`), false)
+	f.Add([]byte(`{"statusCode":null,"StatusCode":204}`), false)
+	f.Add([]byte(`{"statusCode":204}`+prelude8+"body"), true)
+	f.Add([]byte(`[1]`), false)
+	pool, err := New(Config{}, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, answer []byte, streamed bool) {
+		rec := httptest.NewRecorder()
+		inv := &invocation{id: "id"}
+		if !streamed {
+			pool.sendHTTP(rec, inv, &outcome{body: answer})
+		} else {
+			from, to := io.Pipe()
+			go func() {
+				_, _ = to.Write(answer)
+				_ = to.Close()
+			}()
+			pool.sendStream(rec, httptest.NewRequest("GET", "/", nil), inv, &outcome{stream: from, contentType: preludeType})
+			from.Close()
+		}
+		if rec.Code < 200 || rec.Code > 999 {
+			t.Errorf("status %d", rec.Code)
+		}
+	})
+}

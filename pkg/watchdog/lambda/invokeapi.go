@@ -53,18 +53,18 @@ func (p *Pool) serveInvoke(w http.ResponseWriter, r *http.Request) {
 // addContext takes what only this API can say, and refuses what it refuses.
 func (inv *invocation) addContext(r *http.Request) error {
 	if !json.Valid(inv.event) {
-		return errors.New("Could not parse request body into json")
+		return errors.New("could not parse request body into json")
 	}
 	encoded := r.Header.Get("X-Amz-Client-Context")
 	if encoded == "" {
 		return nil
 	}
 	if len(encoded) > clientContextBytes {
-		return fmt.Errorf("Client context must be at most %d bytes", clientContextBytes)
+		return fmt.Errorf("client context must be at most %d bytes", clientContextBytes)
 	}
 	text, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil || !json.Valid(text) {
-		return errors.New("Client context must be a valid Base64-encoded JSON object.")
+		return errors.New("client context must be a valid Base64-encoded JSON object")
 	}
 	// Outside of strings line breaks are blanks, and inside of them there can be none.
 	inv.clientContext = strings.NewReplacer("\r", " ", "\n", " ").Replace(string(text))

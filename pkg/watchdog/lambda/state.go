@@ -23,7 +23,7 @@ var stateNames = [...]string{"Starting", "InitFailed", "Ready", "Running", "Repl
 func (s state) String() string { return stateNames[s] }
 
 // errRequestID is a reply to an invocation that the process does not have, or has no more.
-var errRequestID = errors.New("Invalid request ID")
+var errRequestID = errors.New("invalid request id")
 
 // transitionError is an event that has no place in a state.
 type transitionError struct {
@@ -32,7 +32,7 @@ type transitionError struct {
 }
 
 func (e *transitionError) Error() string {
-	return fmt.Sprintf("State transition is not allowed: %s while %s", e.event, e.from)
+	return fmt.Sprintf("state transition is not allowed: %s while %s", e.event, e.from)
 }
 
 // machine is the state of one runtime process. Each event is a function; an event that has no place in the state is an error and

@@ -54,7 +54,7 @@ func isStreamed(h http.Header) (bool, error) {
 		return true, nil
 	case "", "buffered":
 	default:
-		return false, fmt.Errorf("Invalid response mode: %.80q", mode)
+		return false, fmt.Errorf("invalid response mode: %.80q", mode)
 	}
 	switch mediaType(h.Get("Content-Type")) {
 	case preludeType, "application/octet-stream":

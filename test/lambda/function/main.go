@@ -44,7 +44,21 @@ func main() {
 		}))
 		return
 	}
+	if os.Getenv("FUNCTION_URL") != "" {
+		lambda.Start(serveURL)
+		return
+	}
 	lambda.Start(handle)
+}
+
+// serveURL is a function behind a function URL.
+func serveURL(_ context.Context, r events.LambdaFunctionURLRequest) (events.LambdaFunctionURLResponse, error) {
+	return events.LambdaFunctionURLResponse{
+		StatusCode: 202,
+		Headers:    map[string]string{"Content-Type": "text/plain", "X-Agent": r.RequestContext.HTTP.UserAgent},
+		Cookies:    r.Cookies,
+		Body:       fmt.Sprint(r.RequestContext.HTTP.Method, " ", r.RawPath, " ", r.QueryStringParameters["q"], " ", r.Headers["x-a"], " ", r.Body),
+	}, nil
 }
 
 func handle(ctx context.Context, e event) (any, error) {
