@@ -143,7 +143,7 @@ func (p *ReadyPush) challenge(ctx context.Context, token readypush.Token, ip net
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("%w: status %d", errNotReady, response.StatusCode)
 	}
-	if !token.CheckProof(challenge, response.Header.Get(readypush.ProofHeader)) {
+	if !token.CheckProof(challenge, ip, response.Header.Get(readypush.ProofHeader)) {
 		return fmt.Errorf("%w: the proof is wrong", errRefused)
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,8 +81,10 @@ func (p *pushes) want(t *testing.T, challenges int, marked ...string) {
 	}
 }
 
+var loopback = netip.MustParseAddr("127.0.0.1")
+
 func honest(p *pushes, w http.ResponseWriter, r *http.Request) {
-	proof, err := p.token.Proof(r.Header.Get(readypush.ChallengeHeader))
+	proof, err := p.token.Proof(r.Header.Get(readypush.ChallengeHeader), loopback)
 	if err != nil || r.Method != "GET" || r.URL.Path != readypush.ReadyPath {
 		w.WriteHeader(http.StatusBadRequest)
 		return
@@ -140,7 +143,11 @@ func TestReadyPush_ReplicaThatDoesNotProveItself(t *testing.T) {
 			w.Header().Set(readypush.ProofHeader, strings.Repeat("0", 64))
 		}},
 		{"proof of another token", 401, func(_ *pushes, w http.ResponseWriter, r *http.Request) {
-			proof, _ := readypush.DeriveToken(readyKey, "dog.fns", "1").Proof(r.Header.Get(readypush.ChallengeHeader))
+			proof, _ := readypush.DeriveToken(readyKey, "dog.fns", "1").Proof(r.Header.Get(readypush.ChallengeHeader), loopback)
+			w.Header().Set(readypush.ProofHeader, proof)
+		}},
+		{"proof of another address", 401, func(p *pushes, w http.ResponseWriter, r *http.Request) {
+			proof, _ := p.token.Proof(r.Header.Get(readypush.ChallengeHeader), netip.MustParseAddr("127.0.0.2"))
 			w.Header().Set(readypush.ProofHeader, proof)
 		}},
 		{"points elsewhere", 503, func(p *pushes, w http.ResponseWriter, r *http.Request) {

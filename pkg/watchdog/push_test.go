@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -67,7 +68,7 @@ func (p *provider) challenge() bool {
 		return false
 	}
 	defer res.Body.Close()
-	return res.StatusCode == 200 && pushToken.CheckProof(challenge, res.Header.Get(readypush.ProofHeader))
+	return res.StatusCode == 200 && pushToken.CheckProof(challenge, netip.MustParseAddr("127.0.0.1"), res.Header.Get(readypush.ProofHeader))
 }
 
 func (p *provider) count() int {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -264,7 +265,7 @@ func (w *Watchdog) serveReady(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if challenge := r.Header.Get(readypush.ChallengeHeader); challenge != "" && w.cfg.Push.Token != (readypush.Token{}) {
-		proof, err := w.cfg.Push.Token.Proof(challenge)
+		proof, err := w.cfg.Push.Token.Proof(challenge, localIP(r))
 		if err != nil {
 			http.Error(rw, err.Error(), http.StatusBadRequest)
 			return
@@ -272,4 +273,10 @@ func (w *Watchdog) serveReady(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set(readypush.ProofHeader, proof)
 	}
 	rw.WriteHeader(http.StatusOK)
+}
+
+// localIP is the address that the caller of r sees us at.
+func localIP(r *http.Request) netip.Addr {
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return local.AddrPort().Addr()
 }

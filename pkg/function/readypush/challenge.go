@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"net/netip"
 )
 
 const (
@@ -31,18 +32,22 @@ func NewChallenge() string {
 	return hex.EncodeToString(c[:])
 }
 
-// Proof answers a challenge. Its form is checked, so that no challenger can have text of its choosing signed.
-func (t Token) Proof(challenge string) (string, error) {
+// Proof answers a challenge that arrived at ip. Its form is checked, so that no challenger can have text of its choosing
+// signed.
+func (t Token) Proof(challenge string, ip netip.Addr) (string, error) {
 	if !isHex(challenge, challengeBytes, maxChallengeBytes) {
 		return "", ErrChallenge
 	}
-	sum := t.proof(challenge)
+	sum := t.proof(challenge, ip)
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// CheckProof tells whether proof was made for this challenge by a holder of the token.
-func (t Token) CheckProof(challenge, proof string) bool {
-	return sameMAC(proof, t.proof(challenge))
+// CheckProof tells whether proof was made for this challenge by a holder of the token who is at ip, where the challenge was
+// sent to: a stranger who replays a function's message and hands the challenge on to it gets a proof of another address.
+func (t Token) CheckProof(challenge string, ip netip.Addr, proof string) bool {
+	return sameMAC(proof, t.proof(challenge, ip))
 }
 
-func (t Token) proof(challenge string) [sha256.Size]byte { return mac(t[:], "proof\n"+challenge) }
+func (t Token) proof(challenge string, ip netip.Addr) [sha256.Size]byte {
+	return mac(t[:], "proof\n"+challenge+"\n"+ip.Unmap().String())
+}

@@ -10,14 +10,14 @@
 //	           function's pods have it
 //	message    what the watchdog posts: function, pod, a fresh nonce, and a mac over the three
 //	challenge  a random word the provider sends when it connects back
-//	proof      the mac of the challenge, which only a holder of the token can make
+//	proof      the mac of the challenge and of the address it was sent to, which only a holder of the token can make
 //
 // One push:
 //
 //	watchdog                                             provider
 //	   | POST <ready url>  {function,pod,nonce,mac} ------> | token of the function's record; Message.Verify
 //	   | <---- GET /_/ready on the caller's own address --- | X-Dc-Challenge: NewChallenge()
-//	   | ---- 200, X-Dc-Proof: Proof(challenge) ----------> | Token.CheckProof, then the endpoint takes calls
+//	   | ---- 200, X-Dc-Proof: Proof(challenge, address) -> | Token.CheckProof, then the endpoint takes calls
 //	   | <---- 204 ---------------------------------------- |
 //
 // The provider answers 204 when the endpoint is taken, 401 when the mac or the proof is wrong (the watchdog then stops), and
@@ -28,5 +28,6 @@
 // most MaxMessageBytes and never panics.
 //
 // Left to others: sending (package watchdog), answering (the provider), and refusing a nonce that was seen before. A replayed
-// message brings an attacker nothing on its own, since the address that it comes from must also prove that it has the token.
+// message brings an attacker nothing on its own, since the address that it comes from must also prove that it has the token, and a proof
+// that it has another make is one of another address.
 package readypush

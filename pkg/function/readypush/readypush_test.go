@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"strings"
 	"testing"
@@ -122,26 +123,30 @@ func TestParse_Refuses(t *testing.T) {
 }
 
 func TestProof(t *testing.T) {
+	pod := netip.MustParseAddr("10.1.2.3")
 	challenge := readypush.NewChallenge()
-	proof, err := token.Proof(challenge)
+	proof, err := token.Proof(challenge, pod)
 	if err != nil {
 		t.Fatal(err)
 	}
 	raw, _ := hex.DecodeString(token.Hex())
-	if want := plainMAC(raw, "proof\n"+challenge); proof != want {
+	if want := plainMAC(raw, "proof\n"+challenge+"\n10.1.2.3"); proof != want {
 		t.Errorf("proof %s, want %s", proof, want)
 	}
-	if !token.CheckProof(challenge, proof) {
+	if !token.CheckProof(challenge, netip.MustParseAddr("::ffff:10.1.2.3"), proof) {
 		t.Error("own proof refused")
 	}
-	if token.CheckProof(readypush.NewChallenge(), proof) {
+	if token.CheckProof(readypush.NewChallenge(), pod, proof) {
 		t.Error("proof accepted for another challenge")
 	}
-	if token.CheckProof(challenge, "") || readypush.DeriveToken(nil, "a", "b").CheckProof(challenge, proof) {
+	if token.CheckProof(challenge, netip.MustParseAddr("10.1.2.4"), proof) {
+		t.Error("proof accepted from another address")
+	}
+	if token.CheckProof(challenge, pod, "") || readypush.DeriveToken(nil, "a", "b").CheckProof(challenge, pod, proof) {
 		t.Error("proof accepted without the token")
 	}
 	for _, bad := range []string{"", "00", "push\nhello", strings.Repeat("g", 32), strings.Repeat("0", 130), strings.Repeat("0", 33)} {
-		if p, err := token.Proof(bad); err == nil {
+		if p, err := token.Proof(bad, pod); err == nil {
 			t.Errorf("Proof(%q) = %s", bad, p)
 		}
 	}
