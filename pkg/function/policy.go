@@ -35,6 +35,9 @@ type Policy struct {
 	// Mode is the watchdog mode; empty when neither annotation nor process asks for a watchdog, and the image's own
 	// entrypoint serves on port 8080.
 	Mode Mode
+	// ModeAnnotated says that our annotation chose the mode. Otherwise OpenFaaS's variable did or will: that of the
+	// specification, or that of an image made for an OpenFaaS watchdog.
+	ModeAnnotated bool
 	// Heap makes the function a contract: its answers are committed to its heap.
 	Heap bool
 	// HeapQuotaBytes bounds the heap's keys and values together. 0 means the provider's default.
@@ -85,7 +88,7 @@ func parsePolicy(s Spec) (Policy, error) {
 	if p.Scale, err = parseScale(s.Labels); err != nil {
 		return Policy{}, err
 	}
-	if p.Mode, err = parseMode(s); err != nil {
+	if p.Mode, p.ModeAnnotated, err = parseMode(s); err != nil {
 		return Policy{}, err
 	}
 	if p.Heap, err = parseFlag(s.Annotations, "annotation", AnnotationHeap); err != nil {
@@ -137,21 +140,22 @@ func parseScale(labels map[string]string) (Scale, error) {
 	return s, nil
 }
 
-func parseMode(s Spec) (Mode, error) {
-	mode, where := s.Annotations[AnnotationMode], "annotation "+AnnotationMode
+func parseMode(s Spec) (mode Mode, annotated bool, err error) {
+	mode, where := Mode(s.Annotations[AnnotationMode]), "annotation "+AnnotationMode
 	if mode == "" && s.Process == "" {
-		return "", nil
+		return "", false, nil
 	}
+	annotated = mode != ""
 	if v := s.Env["mode"]; v != "" {
-		mode, where = v, "environment variable mode"
+		mode, annotated, where = Mode(v), false, "environment variable mode"
 	}
-	switch Mode(mode) {
+	switch mode {
 	case "":
-		return ModeFork, nil
+		return ModeFork, false, nil
 	case ModeFork, ModeHTTP, ModeLambda:
-		return Mode(mode), nil
+		return mode, annotated, nil
 	}
-	return "", Invalidf("%s=%.80q: the modes are %s, %s and %s", where, mode, ModeFork, ModeHTTP, ModeLambda)
+	return "", false, Invalidf("%s=%.80q: the modes are %s, %s and %s", where, mode, ModeFork, ModeHTTP, ModeLambda)
 }
 
 func parseFlag(m map[string]string, kind, key string) (bool, error) {

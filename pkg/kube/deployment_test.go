@@ -121,10 +121,24 @@ func TestInputs_ChangeWithWhatRunsAndNotWithReplicas(t *testing.T) {
 }
 
 func TestGrace(t *testing.T) {
-	for value, want := range map[string]float64{"": 32, "10": 12, "90s": 92, "1m30s": 92, "bad": 32} {
-		p := plan{fn: &function.Function{Spec: function.Spec{Env: map[string]string{"write_timeout": value}}}}
-		if got := p.grace().Seconds(); got != want {
-			t.Errorf("write_timeout %q: %v s, want %v s", value, got, want)
+	for _, test := range []struct {
+		write, exec, wait string
+		seconds           float64
+	}{
+		{seconds: 32},
+		{write: "10", seconds: 12},
+		{write: "90s", seconds: 92},
+		{write: "1m30s", seconds: 92},
+		{write: "bad", seconds: 32},
+		{exec: "5s", seconds: 32},
+		{exec: "2m", seconds: 122},
+		{write: "10s", exec: "2m", seconds: 12},
+		{write: "10s", wait: "5s", seconds: 17},
+	} {
+		env := map[string]string{"write_timeout": test.write, "exec_timeout": test.exec, "healthcheck_interval": test.wait}
+		p := plan{fn: &function.Function{Spec: function.Spec{Env: env}}}
+		if got := p.grace().Seconds(); got != test.seconds {
+			t.Errorf("%+v: %v s", test, got)
 		}
 	}
 }

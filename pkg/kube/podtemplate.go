@@ -110,8 +110,10 @@ func (p *plan) env() []corev1.EnvVar {
 		values["fprocess"] = p.fn.Process
 	}
 	if p.fn.Policy.Watchdog() {
-		if values["mode"] == "" {
+		if p.fn.Policy.ModeAnnotated {
 			values["mode"] = string(p.fn.Policy.Mode)
+			// mode is the of-watchdog's variable; set by our own annotation it is not to bring the of-watchdog's rules along.
+			values["DC_DIALECT"] = "native"
 		}
 		if p.fn.Policy.ReadyPath != "" && values["ready_path"] == "" {
 			values["ready_path"] = p.fn.Policy.ReadyPath
@@ -176,11 +178,16 @@ func httpGet(path string) corev1.ProbeHandler {
 	}}
 }
 
-// grace is how long a pod may take to finish what is in flight.
+// grace is how long a pod may take to finish what is in flight: what the watchdog drains for, and its wait before that.
 func (p *plan) grace() time.Duration {
 	grace := defaultGrace
 	if d, ok := function.ParseDuration(p.fn.Env["write_timeout"]); ok {
 		grace = d
+	} else if d, ok := function.ParseDuration(p.fn.Env["exec_timeout"]); ok {
+		grace = max(grace, d)
+	}
+	if d, ok := function.ParseDuration(p.fn.Env["healthcheck_interval"]); ok {
+		grace += d
 	}
 	return grace.Round(time.Second) + graceMargin
 }
