@@ -145,7 +145,10 @@ func TestUpdate_ReplacesAllAndKeepsReplicas(t *testing.T) {
 }
 
 func TestScale_ToZeroLeavesTheRecordAlone(t *testing.T) {
-	w := newWorld(t, nil)
+	var told atomic.Int32
+	w := newWorld(t, func(c *Config) {
+		c.OnEndpoints = func(_ function.Ref, _ string, list []function.Endpoint) { told.Store(int32(len(list))) }
+	})
 	w.create(cow())
 	w.pod("cow", "cow-1", "10.0.0.1", true)
 	w.endpoints(cowRef, "10.0.0.1:8080")
@@ -155,8 +158,8 @@ func TestScale_ToZeroLeavesTheRecordAlone(t *testing.T) {
 	if err := w.cluster.Scale(t.Context(), cowRef, 0); err != nil {
 		t.Fatal(err)
 	}
-	if got := w.cluster.Endpoints(cowRef); len(got) != 0 {
-		t.Errorf("endpoints %v when Scale had returned", got)
+	if got := w.cluster.Endpoints(cowRef); len(got) != 0 || told.Load() != 0 {
+		t.Errorf("endpoints %v, %d told, when Scale had returned", got, told.Load())
 	}
 	w.eventually("only the record is left", func() string {
 		if left := w.left(); !slices.Equal(left, []string{ns + "/cow"}) {
@@ -252,16 +255,19 @@ func TestDelete_GoesOnAfterACrash(t *testing.T) {
 	w.eventually("nothing is left", func() string { return strings.Join(w.left(), " ") })
 }
 
-// A pod that a controller made from its own, late, view of things.
-func TestSweep_RemovesPodsOfRecordsThatAreGone(t *testing.T) {
+// Such as a pod that a controller made from its own, late, view of things.
+func TestSweep_RemovesWhatBelongsToRecordsThatAreGone(t *testing.T) {
 	w := newWorld(t, nil)
 	w.putPod("ghost", "ghost-1", "uid-of-nobody", "10.0.0.9", true)
 	w.create(cow())
 	w.putPod("cow", "cow-old", "uid-of-an-earlier-cow", "10.0.0.8", true)
 	w.pod("cow", "cow-new", "10.0.0.1", true)
+	w.api.put(servicesPath, ns, `{"metadata":{"name":"ghost","labels":{"faas_function":"ghost","dragonchain.com/record":"uid-of-nobody"}},"spec":{}}`)
+	w.api.put(servicesPath, ns, `{"metadata":{"name":"theirs","labels":{"faas_function":"theirs"}},"spec":{}}`)
 	w.eventually("strays are gone", func() string {
-		if pods := w.api.names(podsPath); !slices.Equal(pods, []string{ns + "/cow-new"}) {
-			return fmt.Sprint(pods)
+		got := append(w.api.names(podsPath), w.api.names(servicesPath)...)
+		if !slices.Equal(got, []string{ns + "/cow-new", ns + "/cow", ns + "/theirs"}) {
+			return fmt.Sprint(got)
 		}
 		return ""
 	})

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -71,7 +73,7 @@ type replicas struct {
 func (r *replicas) endpoints(record types.UID, now time.Time) []function.Endpoint {
 	var list []function.Endpoint
 	add := func(name, ip string) {
-		list = append(list, function.Endpoint{Address: net.JoinHostPort(ip, "8080"), Replica: name})
+		list = append(list, function.Endpoint{Address: net.JoinHostPort(ip, strconv.Itoa(port)), Replica: name})
 	}
 	for name, p := range r.pods {
 		if p.ready && !p.ending && p.record == record && p.ip != "" {
@@ -83,12 +85,7 @@ func (r *replicas) endpoints(record types.UID, now time.Time) []function.Endpoin
 			add(name, ps.ip)
 		}
 	}
-	slices.SortFunc(list, func(a, b function.Endpoint) int {
-		if a.Replica < b.Replica {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(list, func(a, b function.Endpoint) int { return strings.Compare(a.Replica, b.Replica) })
 	return list
 }
 
@@ -102,6 +99,9 @@ type table struct {
 	functions map[function.Ref]*replicas
 	dirty     map[function.Ref]struct{}
 	wake      chan struct{}
+	// telling is the function whose change is being told; round is closed, and made anew, when that is done.
+	telling function.Ref
+	round   chan struct{}
 }
 
 // newTable makes a table. current tells the identity of a function's record and whether it wants any replicas.
@@ -112,6 +112,7 @@ func newTable(tell func(function.Ref, string, []function.Endpoint), current func
 		functions: make(map[function.Ref]*replicas),
 		dirty:     make(map[function.Ref]struct{}),
 		wake:      make(chan struct{}, 1),
+		round:     make(chan struct{}),
 	}
 }
 
@@ -165,6 +166,24 @@ func (t *table) endpoints(ref function.Ref) []function.Endpoint {
 	return list
 }
 
+// told waits until all that has changed of a function has been told, or ctx ends.
+func (t *table) told(ctx context.Context, ref function.Ref) {
+	for {
+		t.mu.Lock()
+		_, dirty := t.dirty[ref]
+		busy, round := dirty || t.telling == ref, t.round
+		t.mu.Unlock()
+		if !busy {
+			return
+		}
+		select {
+		case <-round:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // podsOf gives what the watch tells of a function's pods.
 func (t *table) podsOf(ref function.Ref) map[string]*pod {
 	t.mu.Lock()
@@ -216,27 +235,40 @@ func (t *table) publish() bool {
 		return false
 	}
 	delete(t.dirty, ref)
+	id, list, changed := t.renewLocked(ref)
+	t.telling = ref
+	t.mu.Unlock()
+
+	if changed {
+		t.tell(ref, id, list)
+	}
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.telling = function.Ref{}
+	close(t.round)
+	t.round = make(chan struct{})
+	return true
+}
+
+// renewLocked brings what was told of a function up to date, and reports whether that changes anything.
+func (t *table) renewLocked(ref function.Ref) (id string, list []function.Endpoint, changed bool) {
 	r := t.functions[ref]
 	if r == nil {
-		t.mu.Unlock()
-		return true
+		return "", nil, false
 	}
-	id, list := t.computeLocked(ref)
+	id, list = t.computeLocked(ref)
 	if id == "" {
 		id = r.id // gone: its last identity is the one to tell
 	}
-	changed := !slices.Equal(list, r.published) || id != r.id && len(list) > 0
+	changed = !slices.Equal(list, r.published) || id != r.id && len(list) > 0
 	if changed {
 		r.id, r.published = id, list
 	}
 	if len(r.pods) == 0 && len(r.pushes) == 0 && len(r.followers) == 0 {
 		delete(t.functions, ref) // most functions are at zero: they take no room here
 	}
-	t.mu.Unlock()
-	if changed {
-		t.tell(ref, id, list)
-	}
-	return true
+	return id, list, changed
 }
 
 // expire drops the pushes that nothing came after.

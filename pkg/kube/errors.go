@@ -21,6 +21,8 @@ func translate(err error, kind, name string) error {
 		return fmt.Errorf("%s %q: %w", kind, name, err)
 	}
 	switch message := oneLine(status.Status().Message); {
+	case apierrors.IsNotFound(err) && kind != "namespace" && aboutNamespace(status):
+		return function.Invalidf("namespace %q does not exist", status.Status().Details.Name)
 	case apierrors.IsNotFound(err), apierrors.IsGone(err):
 		return function.NotFoundf("%s %q not found", kind, name)
 	case apierrors.IsAlreadyExists(err):
@@ -31,6 +33,12 @@ func translate(err error, kind, name string) error {
 		return function.Invalidf("%s %q: %s", kind, name, message)
 	}
 	return fmt.Errorf("%s %q: %w", kind, name, err)
+}
+
+// aboutNamespace tells that it is the namespace of a thing that was not found.
+func aboutNamespace(status apierrors.APIStatus) bool {
+	details := status.Status().Details
+	return details != nil && details.Kind == "namespaces"
 }
 
 // refusedByPolicy tells a quota or an admission rule, which the caller can do something about, from permissions that the

@@ -207,14 +207,25 @@ func (c *Cluster) finalize(ctx context.Context, ref function.Ref, r *record) err
 	return nil
 }
 
-// sweep removes pods of other records than the current one, if there is one: Kubernetes' controllers, working from caches
-// of their own, may have made a pod just after we had deleted its siblings.
+// sweep removes what belongs to other records than the current one, if there is one: Kubernetes' controllers, working from
+// caches of their own, may have made a pod just after we had deleted its siblings, and a request that was cut off may have
+// been carried out.
 func (c *Cluster) sweep(ctx context.Context, ref function.Ref, r *record) error {
 	strays := make(map[types.UID]bool)
 	for _, p := range c.table.podsOf(ref) {
-		if p.record != "" && !p.ending && (r == nil || p.record != r.uid) {
+		if !p.ending {
 			strays[p.record] = true
 		}
+	}
+	if d := c.deployments.get(ref); d != nil {
+		strays[d.record] = true
+	}
+	if s := c.services.get(ref); s != nil {
+		strays[s.record] = true
+	}
+	delete(strays, "") // somebody else's
+	if r != nil {
+		delete(strays, r.uid)
 	}
 	if len(strays) == 0 {
 		return nil

@@ -98,7 +98,7 @@ func idleObject(t *testing.T, i int) *object {
 	user := int64(1000)
 	o.UID, o.ResourceVersion, o.Generation = types.UID(fmt.Sprintf("3ecdf483-0bb4-4a32-83fc-%012d", i)), fmt.Sprint(i+1), 4
 	o.Finalizers = []string{finalizer}
-	o.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "dc-provider", FieldsV1: &metav1.FieldsV1{Raw: fmt.Appendf(nil, "{%q:{}}", strings.Repeat("f:spec", 300))}}}
+	o.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "dc-provider", FieldsV1: metav1.NewFieldsV1(fmt.Sprintf("{%q:{}}", strings.Repeat("f:spec", 300)))}}
 	o.Status = recordStatus{observed: 4, image: &resolution{
 		Reference: o.Spec.Image, Digest: "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", User: &user,
 	}}.object()

@@ -36,8 +36,9 @@ func (c *Cluster) ensureWorkload(ctx context.Context, ref function.Ref, r *recor
 	if err != nil {
 		return o, err
 	}
-	// Both at once: each costs the API server a write to disk, and a call may be waiting.
-	g, ctx := errgroup.WithContext(ctx)
+	// Both at once: each costs the API server a write to disk, and a call may be waiting. One that fails does not cut off
+	// the other, of which it would not be known whether it has been made.
+	var g errgroup.Group
 	g.Go(func() error { return c.ensureDeployment(ctx, ref, r, p) })
 	g.Go(func() error { return c.ensureService(ctx, ref, r, p) })
 	return o, g.Wait()
