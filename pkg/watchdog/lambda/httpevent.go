@@ -145,6 +145,9 @@ func parseAnswer(text []byte) (prelude, []byte, error) {
 	if err := json.Unmarshal(text, &a); err != nil {
 		return prelude{}, nil, fmt.Errorf("the answer is no response: %w", err)
 	}
+	if a.StatusCode == nil {
+		return prelude{}, nil, errors.New("the answer's status is null")
+	}
 	head := prelude{StatusCode: *a.StatusCode, Headers: map[string]string{}, Cookies: a.Cookies}
 	if head.StatusCode < 200 || head.StatusCode > 999 {
 		return prelude{}, nil, fmt.Errorf("the answer's status is %d", head.StatusCode)

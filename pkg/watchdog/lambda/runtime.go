@@ -60,8 +60,8 @@ func (p *Pool) runProcess(ctx context.Context, settled func()) (served bool) {
 	}
 	own, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	r := &runtime{pool: p, log: p.log, ctx: own, settled: settled, timer: time.NewTimer(p.cfg.InitLimit)}
-	r.expires = time.Now().Add(p.cfg.InitLimit)
+	expires := time.Now().Add(p.cfg.InitLimit) // before the timer is set, which must not be due earlier
+	r := &runtime{pool: p, log: p.log, ctx: own, settled: settled, expires: expires, timer: time.NewTimer(p.cfg.InitLimit)}
 	defer r.timer.Stop()
 
 	srv := &http.Server{
@@ -134,8 +134,12 @@ func (r *runtime) expired(now time.Time) bool {
 	p := r.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r.expires.IsZero() || now.Before(r.expires) {
+	switch {
+	case r.expires.IsZero():
 		return false // it was the time of something that is over
+	case now.Before(r.expires):
+		r.timer.Reset(r.expires.Sub(now))
+		return false
 	}
 	switch r.machine.state {
 	case starting:
