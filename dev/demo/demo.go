@@ -57,6 +57,11 @@ func (d demo) hello(ctx context.Context) error {
 	return err
 }
 
+func (d demo) lambda(ctx context.Context) error {
+	_, err := d.show(ctx, "lambda", []byte(`{"name":"Ada"}`), "Hello, Ada")
+	return err
+}
+
 func (d demo) shell(ctx context.Context) error {
 	body, err := newTransaction("shell", map[string]any{"note": "read line by line"})
 	if err != nil {

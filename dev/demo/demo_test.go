@@ -86,6 +86,8 @@ func (f *fakeProvider) invoke(w http.ResponseWriter, r *http.Request) {
 	switch name {
 	case "hello":
 		io.WriteString(w, "Hello from a Go function.\n")
+	case "lambda":
+		io.WriteString(w, `{"greeting":"Hello, Ada"}`)
 	case "shell":
 		fmt.Fprintf(w, "  1 | %s\n", body)
 	case "cowsay":
@@ -164,7 +166,7 @@ func TestDemo_RunsTwice(t *testing.T) {
 	if got := f.secrets[heapReader]; got != "admin:secret" {
 		t.Errorf("secret: got %q", got)
 	}
-	if got, want := slices.Sorted(maps.Keys(f.functions)), []string{"balance", "cowsay", "hello", "shell"}; !slices.Equal(got, want) {
+	if got, want := slices.Sorted(maps.Keys(f.functions)), []string{"balance", "cowsay", "hello", "lambda", "shell"}; !slices.Equal(got, want) {
 		t.Errorf("deployed %q, want %q", got, want)
 	}
 }

@@ -44,7 +44,7 @@ func run(ctx context.Context, out io.Writer, examples string) error {
 	if err := d.deploy(ctx, functions); err != nil {
 		return err
 	}
-	for _, act := range []func(context.Context) error{d.hello, d.shell, d.balance, d.cowsay} {
+	for _, act := range []func(context.Context) error{d.hello, d.shell, d.lambda, d.balance, d.cowsay} {
 		if err := act(ctx); err != nil {
 			return err
 		}
