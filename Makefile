@@ -1,7 +1,7 @@
 # dc-provider: build, run and test. `make help` lists the targets.
 #
 # With KUBECONFIG set, up, test-e2e, install, demo and down use that cluster and make none. `make load` then needs LOAD_CMD, a
-# command that takes an image archive as its last argument, such as `kind load image-archive`.
+# command that takes an image archive as its last argument, such as `kind load image-archive`. HELM_ARGS goes to helm as it is.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -25,7 +25,7 @@ DEV   := $(CURDIR)/.dev
 BIN   := $(DEV)/bin
 STAMP := $(DEV)/stamp
 export PATH := $(BIN):$(PATH)
-export CLUSTER LOAD_CMD
+export CLUSTER GATEWAY_PORT LOAD_CMD HELM_ARGS
 
 # A kubeconfig from .dev/env is that of our own cluster, not one that the user brought.
 export EXTERNAL := $(filter-out $(DEV)/%,$(KUBECONFIG))
@@ -34,8 +34,8 @@ DEVCLUSTER := $(BIN)/devcluster
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT     := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 MODULES     = $(shell find . -name go.mod -not -path './.dev/*' -printf '%h\n' | sort)
-# Vetting the few lines of dev/kubernetes would vet all of Kubernetes first, ten minutes of it.
-LINTED      = $(filter-out ./dev/kubernetes,$(MODULES))
+# dev/kubernetes has a few lines and no test, and to vet or race them would compile all of Kubernetes anew, ten minutes of it.
+OWN         = $(filter-out ./dev/kubernetes,$(MODULES))
 
 .PHONY: help
 help: ## list the targets
@@ -115,12 +115,12 @@ test: packages lint test-unit test-fuzz test-dev test-e2e ## all tests, unit to 
 lint: tools $(STAMP)/staticcheck-$(STATICCHECK_VERSION) ## gofmt, go vet, staticcheck and helm lint
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 		test -z "$$unformatted" || { echo "not gofmt'd:" $$unformatted >&2; exit 1; }
-	@for m in $(LINTED); do echo "==> vet, staticcheck $$m"; (cd $$m && go vet ./... && staticcheck ./...); done
+	@for m in $(OWN); do echo "==> vet, staticcheck $$m"; (cd $$m && go vet ./... && staticcheck ./...); done
 	helm lint --quiet chart
 
 .PHONY: test-unit
 test-unit: packages ## unit tests of every module, with the race detector
-	@for m in $(MODULES); do echo "==> test $$m"; (cd $$m && \
+	@for m in $(OWN); do echo "==> test $$m"; (cd $$m && \
 		CGO_ENABLED=1 go test -race $$(go list ./... | grep -v -e '/test/e2e$$')); done
 	@echo "==> test examples/balance"; python3 -B -m unittest discover -s examples/balance
 

@@ -17,7 +17,8 @@ values=(--set image.tag=dev)
 
 # Helm leaves CRDs alone that exist already.
 [ ! -d chart/crds ] || kubectl apply --server-side --force-conflicts -f chart/crds >/dev/null
-helm upgrade --install dc-provider chart --namespace openfaas "${values[@]}" >/dev/null
+# HELM_ARGS is split into words on purpose.
+helm upgrade --install dc-provider chart --namespace openfaas "${values[@]}" ${HELM_ARGS:-} >/dev/null
 
 # The tag stays when the image behind it changes, so Kubernetes would see nothing to do.
 image=$(sha256sum <"$dev/images/dc-provider.json" | cut -c1-16)

@@ -16,3 +16,9 @@ setsid bash -c 'while :; do
 	sleep 1
 done' "${GATEWAY_PORT:-8080}" >"$state/port-forward.log" 2>&1 &
 echo $! >"$pid_file"
+for _ in {1..100}; do
+	curl -s -o /dev/null "http://127.0.0.1:${GATEWAY_PORT:-8080}/healthz" && exit 0
+	sleep 0.2
+done
+echo "127.0.0.1:${GATEWAY_PORT:-8080} does not get connected to the provider; see $state/port-forward.log" >&2
+exit 1
