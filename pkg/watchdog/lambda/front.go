@@ -40,7 +40,7 @@ func (p *Pool) serveRaw(w http.ResponseWriter, r *http.Request) {
 	h.Set(headerAWSRequestID, inv.id)
 	h.Set("X-Duration-Seconds", strconv.FormatFloat(time.Since(started).Seconds(), 'f', 6, 64))
 	if o.stream != nil {
-		p.sendStream(w, r, inv, &o)
+		p.sendStream(w, inv, &o)
 		return
 	}
 	if p.cfg.HTTPEvents && o.kind == answered {
@@ -71,28 +71,23 @@ var rawStatus = map[kind]int{
 }
 
 // sendStream passes an answer on as it comes. One that does not end well is broken off, so that nobody takes it for whole.
-func (p *Pool) sendStream(w http.ResponseWriter, r *http.Request, inv *invocation, o *outcome) {
-	body, status := io.Reader(o.stream), http.StatusOK
+func (p *Pool) sendStream(w http.ResponseWriter, inv *invocation, o *outcome) {
+	head := prelude{StatusCode: http.StatusOK, Headers: map[string]string{"Content-Type": orDefault(o.contentType, "application/octet-stream")}}
+	body, err := io.Reader(o.stream), error(nil)
 	if mediaType(o.contentType) == preludeType {
-		head, rest, err := readPrelude(o.stream)
-		if err != nil {
-			p.sendWhole(w, inv, headError(err))
-			return
-		}
-		body, status = rest, head.StatusCode
-		head.set(w.Header())
-	} else {
-		w.Header().Set("Content-Type", orDefault(o.contentType, "application/octet-stream"))
+		head, body, err = readPrelude(o.stream)
 	}
-	// Read before the status is sent: an error that comes first can still be told as one.
-	buffer := make([]byte, copyBytes)
-	n, err := body.Read(buffer)
+	buffer, n := make([]byte, copyBytes), 0
+	if err == nil {
+		n, err = body.Read(buffer) // before the status is sent: an error that comes first can still be told as one
+	}
 	if err != nil && err != io.EOF {
-		p.sendWhole(w, inv, headError(err))
+		p.sendWhole(w, inv, brokenAnswer(inv, err))
 		return
 	}
-	p.note(inv, status)
-	w.WriteHeader(status)
+	head.set(w.Header())
+	p.note(inv, head.StatusCode)
+	w.WriteHeader(head.StatusCode)
 	flush := http.NewResponseController(w)
 	for {
 		if _, writeErr := w.Write(buffer[:n]); writeErr != nil {
@@ -106,18 +101,18 @@ func (p *Pool) sendStream(w http.ResponseWriter, r *http.Request, inv *invocatio
 			p.log.Warn("a streamed answer broke off", "call_id", inv.id, "err", err)
 			panic(http.ErrAbortHandler)
 		}
-		if n, err = body.Read(buffer); n == 0 && err == nil {
-			continue
-		}
+		n, err = body.Read(buffer)
 	}
 }
 
-// headError is the outcome of a stream that has ended before anything of it was passed on.
-func headError(err error) *outcome {
+// brokenAnswer is the outcome of an answer that cannot be passed on.
+func brokenAnswer(inv *invocation, err error) *outcome {
 	var fault *streamError
 	switch {
 	case errors.As(err, &fault):
 		return &outcome{kind: functionErr, body: fault.body}
+	case errors.Is(err, errTruncated) && !time.Now().Before(inv.deadline):
+		return &outcome{kind: timedOut, body: timeoutError(inv.id, inv.timeout)}
 	case errors.Is(err, errTruncated):
 		return &outcome{kind: crashed, body: errorJSON("Runtime.TruncatedResponse", err.Error())}
 	}

@@ -107,7 +107,7 @@ func FuzzAnswer(f *testing.F) {
 				_, _ = to.Write(answer)
 				_ = to.Close()
 			}()
-			pool.sendStream(rec, httptest.NewRequest("GET", "/", nil), inv, &outcome{stream: from, contentType: preludeType})
+			pool.sendStream(rec, inv, &outcome{stream: from, contentType: preludeType})
 			from.Close()
 		}
 		if rec.Code < 200 || rec.Code > 999 {

@@ -130,7 +130,7 @@ func (p *Pool) sendHTTP(w http.ResponseWriter, inv *invocation, o *outcome) {
 	}
 	head, body, err := parseAnswer(o.body)
 	if err != nil {
-		p.sendWhole(w, inv, headError(err))
+		p.sendWhole(w, inv, brokenAnswer(inv, err))
 		return
 	}
 	h := w.Header()

@@ -80,7 +80,7 @@ func (p *Pool) requestResponse(w http.ResponseWriter, r *http.Request, inv *invo
 	}
 	defer o.done()
 	if o.stream != nil {
-		o.body, o.kind, err = p.gather(r, &o)
+		o.body, o.kind, err = p.gather(r, inv, &o)
 		if err != nil {
 			p.refuse(w, r, err)
 			return
@@ -94,7 +94,7 @@ func (p *Pool) requestResponse(w http.ResponseWriter, r *http.Request, inv *invo
 }
 
 // gather reads a streamed answer as a whole. The error is the caller's departure.
-func (p *Pool) gather(r *http.Request, o *outcome) ([]byte, kind, error) {
+func (p *Pool) gather(r *http.Request, inv *invocation, o *outcome) ([]byte, kind, error) {
 	limit := p.cfg.PayloadBytes
 	body, err := p.replies.read(r.Context(), o.stream, -1, limit, p.cfg.StreamBytes)
 	switch {
@@ -102,7 +102,7 @@ func (p *Pool) gather(r *http.Request, o *outcome) ([]byte, kind, error) {
 		body.release()
 		return nil, 0, context.Cause(r.Context())
 	case err != nil:
-		failed := headError(err)
+		failed := brokenAnswer(inv, err)
 		return failed.body, failed.kind, nil
 	case body.size > limit:
 		return sizeError(body.size, limit), functionErr, nil
@@ -127,7 +127,7 @@ func (p *Pool) event(w http.ResponseWriter, r *http.Request, inv *invocation) {
 	defer o.done()
 	if o.stream != nil {
 		var body []byte
-		if body, o.kind, err = p.gather(r.WithContext(detached(r)), &o); err == nil {
+		if body, o.kind, err = p.gather(r.WithContext(detached(r)), inv, &o); err == nil {
 			o.body = body
 		}
 	}

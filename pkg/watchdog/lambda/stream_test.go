@@ -264,3 +264,16 @@ func TestStream_ProcessThatDies(t *testing.T) {
 	s.Close()
 	<-s.done
 }
+
+func TestStream_DeadlineBeforeTheFirstByte(t *testing.T) {
+	for path, status := range map[string]int{"/": 504, invokePath: 200} {
+		w := start(t, Config{Timeout: limited(short)})
+		f := w.process()
+		answer := w.invoke(path, "{}")
+		id, _ := f.next()
+		s := f.stream(id, []string{modeStreaming})
+		get(t, answer).isFault(t, status, "Sandbox.Timedout")
+		s.Close()
+		<-s.done
+	}
+}
