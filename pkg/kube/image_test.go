@@ -258,19 +258,29 @@ func TestResolution_WhatIsAnErrorAndWhatIsNot(t *testing.T) {
 	}
 }
 
+// The pinned form of an image is the same repository, as the user spelled it, at the digest.
 func TestPinned(t *testing.T) {
-	const digest = "sha256:abc"
-	for image, want := range map[string]string{
-		"cowsay":                          "cowsay@sha256:abc",
-		"cowsay:1":                        "cowsay@sha256:abc",
-		"games/cowsay:1":                  "games/cowsay@sha256:abc",
-		"localhost:5000/cowsay":           "localhost:5000/cowsay@sha256:abc",
-		"localhost:5000/games/cowsay:1":   "localhost:5000/games/cowsay@sha256:abc",
-		"ghcr.io/games/cowsay@sha256:old": "ghcr.io/games/cowsay@sha256:abc",
-		"ghcr.io/cowsay:1@sha256:old":     "ghcr.io/cowsay@sha256:abc",
+	digest, old := "sha256:"+strings.Repeat("0", 64), "sha256:"+strings.Repeat("f", 64)
+	for image, repository := range map[string]string{
+		"cowsay":                        "cowsay",
+		"cowsay:1":                      "cowsay",
+		"games/cowsay:1":                "games/cowsay",
+		"localhost:5000/cowsay":         "localhost:5000/cowsay",
+		"localhost:5000/games/cowsay:1": "localhost:5000/games/cowsay",
+		"ghcr.io/games/cowsay@" + old:   "ghcr.io/games/cowsay",
+		"ghcr.io/cowsay:1@" + old:       "ghcr.io/cowsay",
 	} {
-		if got := pinned(image, digest); got != want {
+		got := pinned(image, digest)
+		if want := repository + "@" + digest; got != want {
 			t.Errorf("%s: got %s, want %s", image, got, want)
+		}
+		ref, err := parseImage(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := parseImage(got)
+		if err != nil || again.Context() != ref.Context() || again.Identifier() != digest {
+			t.Errorf("%s: pinned as %s, which reads as %v, %v", image, got, again, err)
 		}
 	}
 }
