@@ -3,10 +3,22 @@
 source "$(dirname "$0")/lib.sh"
 
 time=${1:-5s}
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+
+# fuzz FOLDER TARGET: minimising is bounded, since it would otherwise take the time that is meant for new inputs.
+fuzz() {
+	(cd "$1" && go test -run='^$' -fuzz="^$2\$" -fuzztime="$time" -fuzzminimizetime=10x .) >"$out" 2>&1 && return
+	# When the time ends while a worker is between two inputs, go test calls that a failure of the target
+	# (golang/go issue 75804). A real one says which input failed.
+	grep -q 'context deadline exceeded' "$out" && ! grep -q 'Failing input written' "$out"
+}
+
 git ls-files --cached --others --exclude-standard '*_test.go' | xargs grep -l '^func Fuzz' | sort | while read -r file; do
 	[ -e "$file" ] || continue
 	grep -o '^func Fuzz[A-Za-z0-9_]*' "$file" | sed 's/^func //' | while read -r target; do
 		step "$target in $(dirname "$file")"
-		(cd "$(dirname "$file")" && go test -run='^$' -fuzz="^$target\$" -fuzztime="$time" -fuzzminimizetime=10x .) | tail -n 3
+		fuzz "$(dirname "$file")" "$target" || { cat "$out" >&2; exit 1; }
+		tail -n 2 "$out"
 	done
 done
