@@ -79,17 +79,26 @@ func (a *API) functionStatus(w http.ResponseWriter, r *http.Request) error {
 	return answerJSON(w, status)
 }
 
+// scaleRequest is a types.ScaleServiceRequest that tells no number from zero.
+type scaleRequest struct {
+	types.ScaleServiceRequest
+	Replicas *uint64 `json:"replicas"`
+}
+
 func (a *API) scaleFunction(w http.ResponseWriter, r *http.Request) error {
-	body, err := decode[types.ScaleServiceRequest](w, r)
+	body, err := decode[scaleRequest](w, r)
 	if err != nil {
 		return err
+	}
+	if body.Replicas == nil {
+		return function.Invalidf("field \"replicas\" is missing: say how many, 0 for none")
 	}
 	f, err := a.lookup(r, body.Namespace)
 	if err != nil {
 		return err
 	}
 	// More than the policy allows is brought down to it, so any number that an int cannot hold is as good as the largest.
-	replicas := f.Policy.Scale.Clamp(int(min(body.Replicas, 1<<30)))
+	replicas := f.Policy.Scale.Clamp(int(min(*body.Replicas, 1<<30)))
 	return answered(w, http.StatusAccepted, a.cfg.Functions.Scale(r.Context(), f.Ref, replicas))
 }
 

@@ -245,7 +245,6 @@ func TestFunctions_Scale(t *testing.T) {
 	}{
 		{"up", "cow", `{"serviceName":"cow","replicas":3}`, 202, 3, ""},
 		{"to zero", "cow", `{"serviceName":"cow","replicas":0}`, 202, 0, ""},
-		{"zero by absence", "cow", `{"serviceName":"cow"}`, 202, 0, ""},
 		{"the path names it", "cow", `{"replicas":2}`, 202, 2, ""},
 		{"brought up to the minimum", "cow", `{"replicas":1}`, 202, 2, ""},
 		{"brought down to the maximum", "cow", `{"replicas":99}`, 202, 4, ""},
@@ -257,6 +256,9 @@ func TestFunctions_Scale(t *testing.T) {
 		{"more than 64 bits", "cow", `{"replicas":18446744073709551616}`, 400, 2, `"replicas"`},
 		{"text", "cow", `{"replicas":"3"}`, 400, 2, `"replicas"`},
 		{"no body", "cow", ``, 400, 2, "body is empty"},
+		{"no number", "cow", `{"serviceName":"cow"}`, 400, 2, `"replicas" is missing`},
+		{"nothing at all", "cow", `{}`, 400, 2, `"replicas" is missing`},
+		{"null", "cow", `{"replicas":null}`, 400, 2, `"replicas" is missing`},
 		{"absent", "gone", `{"replicas":3}`, 404, 2, `"gone"`},
 		{"the name is literal", "cow.fns", `{"replicas":3}`, 404, 2, `"cow.fns"`},
 		{"other namespace", "cow?namespace=dev", `{"replicas":3}`, 404, 2, `"dev"`},
