@@ -37,11 +37,14 @@ func (p *Proxy) SetEndpoints(ref function.Ref, id string, list []function.Endpoi
 	a := p.activities.find(ref)
 	if a == nil {
 		// Nobody has called it yet. Its first call reads the list, so that functions which are never called cost nothing.
+		// A list that outlived an activity would be believed for good.
+		p.cache.Remove(ref)
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.gone {
+		p.cache.Remove(ref)
 		return
 	}
 	p.cache.Add(ref, newEndpointSet(id, list, time.Now()))

@@ -185,6 +185,30 @@ func TestEndpoints_LateNewsOfADeletedFunctionIsNotBelieved(t *testing.T) {
 	w.wantStatus("/function/echo", 200)
 }
 
+// A call finds its function gone just after the first endpoint came: the endpoint is in the cache, and the function's
+// activity is dropped. If the function is there after all, what comes next must replace that endpoint.
+func TestEndpoints_NewsReplaceWhatOutlivedAnActivity(t *testing.T) {
+	var w *world
+	var lookups atomic.Int64
+	var first function.Endpoint
+	w = newWorld(t, func(c *Config) {
+		c.Lookup = func(ref function.Ref) (*function.Function, bool) {
+			if lookups.Add(1) == 2 { // the waiting call's
+				w.setEndpoints(ref, first)
+				return nil, false
+			}
+			return w.lookup(ref)
+		}
+	})
+	w.deploy(echo)
+	first = w.replica("echo-0", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "stale") })
+	w.wantStatus("/function/echo", 404)
+	w.setEndpoints(echo, w.replica("echo-1", hello))
+	if text := w.wantStatus("/function/echo", 200); text != "hello" {
+		t.Errorf("answered by the endpoint that left: %q", text)
+	}
+}
+
 func TestEndpoints_EvictionLosesNothing(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.CacheSize = 1 })
 	release := make(chan struct{})
