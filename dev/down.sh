@@ -10,6 +10,7 @@ if [ -z "$EXTERNAL" ]; then
 fi
 
 [ ! -e "$state/port-forward.pid" ] || dev/port-forward.sh stop
+ours || { echo "nothing on the cluster of KUBECONFIG was installed from here"; exit 0; }
 crd=crd/functions.openfaas.com
 if kubectl get "$crd" >/dev/null 2>&1; then
 	# Functions first, while the provider is there to clean up after them. Where it is not, nothing else will.

@@ -2,6 +2,14 @@
 # Installs or upgrades the chart, waits until the provider serves, and writes .dev/env.
 source "$(dirname "$0")/lib.sh"
 
+if [ -n "$EXTERNAL" ] && ! ours; then
+	there=$(kubectl get --ignore-not-found -o name crd/functions.openfaas.com namespace/openfaas namespace/openfaas-fn)
+	[ -z "$there" ] || {
+		echo "the cluster of KUBECONFIG has an OpenFaaS of its own, which down would take away:" $there >&2
+		exit 1
+	}
+fi
+
 step "installing the chart"
 kubectl apply -f - >/dev/null <<YAML
 apiVersion: v1
@@ -10,6 +18,8 @@ metadata:
   name: openfaas
   labels:
     pod-security.kubernetes.io/enforce: restricted
+  annotations:
+    dragonchain.com/dev: "true"
 YAML
 
 values=(--set image.tag=dev)

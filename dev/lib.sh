@@ -23,4 +23,9 @@ devcluster() { command="$1"; shift; "$dev/bin/devcluster" "$command" --root "$de
 # jsonpath of one object; fails if it does not exist
 object() { kubectl get "$1" -n "$2" -o "jsonpath=$3"; }
 
+# ours tells whether install made what is on the cluster: only that may be changed and taken away.
+ours() {
+	[ "$(kubectl get namespace openfaas --ignore-not-found -o 'jsonpath={.metadata.annotations.dragonchain\.com/dev}')" = true ]
+}
+
 step() { echo "==> $*"; }
