@@ -125,8 +125,8 @@ func (l *logReader) tell(ctx context.Context, streams []*logStream, lines chan<-
 		p := l.positions[line.Instance]
 		p.advance(line.Time)
 		l.positions[line.Instance] = p
-		if l.query.Since != nil && line.Time.Before(*l.query.Since) {
-			continue // Kubernetes counts in whole seconds
+		if tooOld(l.query, line) {
+			continue
 		}
 		if line, ok = last.push(line); ok && !send(line) {
 			return false
@@ -138,6 +138,11 @@ func (l *logReader) tell(ctx context.Context, streams []*logStream, lines chan<-
 		}
 	}
 	return ctx.Err() == nil
+}
+
+// tooOld reports whether a line is from before the time that was asked for: Kubernetes counts in whole seconds.
+func tooOld(query function.LogQuery, line function.LogLine) bool {
+	return query.Since != nil && line.Time.Before(*query.Since)
 }
 
 // follow sends what is written from now on, until ctx ends: one goroutine per replica, and this one, which starts them
@@ -161,7 +166,7 @@ func (l *logReader) follow(ctx context.Context, changes <-chan struct{}, lines c
 			running[name] = true
 			from := l.positions[name]
 			readers.Go(func() {
-				e := end{name, l.cluster.followLog(ctx, l.query.Ref, name, from, lines)}
+				e := end{name, l.cluster.followLog(ctx, l.query, name, from, lines)}
 				select {
 				case ended <- e:
 				case <-ctx.Done():

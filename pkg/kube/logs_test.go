@@ -232,6 +232,38 @@ func TestLogs_FollowMissesAndRepeatsNothing(t *testing.T) {
 	expect("after the restart")
 }
 
+func TestLogs_FollowGoesBackNoFurtherThanAskedFor(t *testing.T) {
+	at := func(seconds string) *time.Time { since := logTime(seconds); return &since }
+	for _, test := range []struct {
+		name  string
+		query function.LogQuery
+		want  []string
+	}{
+		{"nothing in the usual window", function.LogQuery{Tail: -1}, []string{"new"}},
+		{"nothing since a time", function.LogQuery{Since: at("5")}, []string{"new"}},
+		{"nothing since a time within a second", function.LogQuery{Since: at("-599.5")}, []string{"new"}},
+		{"nothing since a time, with a tail", function.LogQuery{Since: at("5"), Tail: 1}, []string{"new"}},
+		{"a tail alone", function.LogQuery{Tail: 1}, []string{"of the same second", "new"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w, k := newLogWorld(t)
+			k.write("cow-a", "-601 long ago", "-600 long ago", "-599.8 of the same second")
+			w.replica("cow-a")
+			test.query.Ref, test.query.Follow = cowRef, true
+			lines, err := w.cluster.Logs(t.Context(), test.query)
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.write("cow-a", "6 new")
+			for _, want := range test.want {
+				if line := <-lines; line.Text != want {
+					t.Fatalf("got %q, want %q", line.Text, want)
+				}
+			}
+		})
+	}
+}
+
 func TestLogs_FollowEndsWithItsContext(t *testing.T) {
 	w, k := newLogWorld(t)
 	k.write("cow-a", "1 one")

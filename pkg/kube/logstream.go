@@ -126,21 +126,21 @@ func nextOf(streams []*logStream) (function.LogLine, bool) {
 	return line, true
 }
 
-// followLog sends what a replica writes after a position until its container ends, the connection breaks or ctx ends, and
-// returns how far it came.
-func (c *Cluster) followLog(ctx context.Context, ref function.Ref, replica string, from position, lines chan<- function.LogLine) position {
-	options := logOptions{follow: true}
+// followLog sends what a replica writes after a position, or since the time that was asked for, until its container ends,
+// the connection breaks or ctx ends, and returns how far it came.
+func (c *Cluster) followLog(ctx context.Context, query function.LogQuery, replica string, from position, lines chan<- function.LogLine) position {
+	options := logOptions{follow: true, since: query.Since}
 	if from.same > 0 {
 		options.since = &from.at
 	}
-	s, err := c.openLog(ctx, ref, replica, options)
+	s, err := c.openLog(ctx, query.Ref, replica, options)
 	if err != nil {
 		return from // it has gone, or will be asked again
 	}
 	defer s.close()
 	start, seen := from, 0
 	for line, ok := s.next(); ok; line, ok = s.next() {
-		if start.same > 0 && !start.after(line.Time, &seen) {
+		if start.same > 0 && !start.after(line.Time, &seen) || tooOld(query, line) {
 			continue
 		}
 		select {
