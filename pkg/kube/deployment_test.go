@@ -66,6 +66,21 @@ func TestPlan_Golden(t *testing.T) {
 	}
 }
 
+func TestPodTemplate_NoFunctionNameCollides(t *testing.T) {
+	for _, name := range []string{watchdogVolume, watchdogInit} {
+		spec := cow()
+		spec.Name = name
+		fn, err := function.New(spec)
+		if err != nil {
+			continue // no function can have that name
+		}
+		pod := (&plan{fn: fn, image: &resolution{}, watchdog: WatchdogByInitContainer}).podTemplate().Spec
+		if pod.InitContainers[0].Name == pod.Containers[0].Name {
+			t.Errorf("function %s: two containers are named %s", name, pod.Containers[0].Name)
+		}
+	}
+}
+
 func compareGolden(t *testing.T, name string, manifests ...any) {
 	t.Helper()
 	var got []string

@@ -32,6 +32,9 @@ const (
 	watchdogDir     = "/.dc"
 	watchdogVolume  = "dc-watchdog"
 	watchdogCommand = watchdogDir + "/dc-watchdog"
+	// watchdogInit names the init container. Containers of a pod need different names, and the function's has the
+	// function's, which never begins with a digit.
+	watchdogInit = "0-watchdog"
 
 	nodesLife = 30 * time.Second
 )
@@ -62,7 +65,7 @@ func (p *plan) putWatchdog(spec *corev1.PodSpec) {
 	}
 	p.mount(spec, watchdogVolume, watchdogDir, true, corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}})
 	spec.InitContainers = []corev1.Container{{
-		Name:            watchdogVolume,
+		Name:            watchdogInit,
 		Image:           p.watchdogImage,
 		ImagePullPolicy: corev1.PullIfNotPresent,
 		Command:         []string{"/dc-watchdog", "install", watchdogDir},
