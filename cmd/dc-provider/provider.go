@@ -64,7 +64,8 @@ func build(cfg config, s secrets, log *slog.Logger) (_ *provider, err error) {
 		return nil, err
 	}
 	if contracts, err = invoke.New(invoke.Config{
-		Store: p.store, Call: p.proxy.RoundTrip, Error: handlers.ErrorWriter(log), AnswerTimeout: cfg.callTimeout, Log: log,
+		Store: p.store, Call: p.proxy.RoundTrip, Error: handlers.ErrorWriter(log),
+		BodyTimeout: cfg.callTimeout, AnswerTimeout: cfg.callTimeout, Log: log,
 	}); err != nil {
 		return nil, err
 	}

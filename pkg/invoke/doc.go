@@ -11,8 +11,8 @@
 //	caller ─► body, bounded ─► Call ─► answer, bounded ─► 2xx? ─► writes ─► Commit ─► the answer as given
 //	              │              │            │             │no      │         │
 //	              ▼              ▼            ▼             ▼        ▼         ▼
-//	          too large   Call's error   broken off,   the answer  refused   the store's error
-//	                                     too large     as given
+//	          too large,  Call's error   broken off,   the answer  refused   the store's error
+//	          too slow                   too large     as given
 //
 // What leads down to anything but the answer is an error: Config.Error answers, and nothing was written.
 //

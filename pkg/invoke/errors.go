@@ -5,6 +5,8 @@ import "errors"
 // Why an invocation ended without a commit, beside the errors of Config's hooks. A request's body that is too large is
 // an *http.MaxBytesError, and a request that can never be served wraps function.ErrInvalid.
 var (
+	// ErrSlowRequest: the request's body did not arrive in BodyTimeout.
+	ErrSlowRequest = errors.New("the request's body did not arrive in time")
 	// ErrAnswerTooLarge: the contract answered more than MaxAnswerBytes, or an object with more than 65,536 members.
 	ErrAnswerTooLarge = errors.New("the contract's answer is too large")
 	// ErrUnstorable: the contract's answer cannot be kept in a heap as it is.

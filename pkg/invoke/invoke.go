@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
@@ -16,6 +17,7 @@ import (
 const (
 	defaultMaxBodyBytes   = 8 << 20
 	defaultMaxAnswerBytes = 8 << 20
+	defaultBodyTimeout    = time.Minute
 	defaultAnswerTimeout  = time.Minute
 )
 
@@ -42,6 +44,8 @@ type Config struct {
 	// refused.
 	MaxBodyBytes   int64
 	MaxAnswerBytes int64
+	// BodyTimeout is how long a request's body may take to arrive. 0 means a minute; negative is refused.
+	BodyTimeout time.Duration
 	// AnswerTimeout is how long an answer may take to its end after its headers, which Call waits for. 0 means a minute;
 	// negative is refused.
 	AnswerTimeout time.Duration
@@ -59,14 +63,18 @@ func New(cfg Config) (*Invoker, error) {
 	switch {
 	case cfg.Store == nil || cfg.Call == nil || cfg.Error == nil:
 		return nil, errors.New("invoke: Store, Call and Error are needed")
-	case cfg.MaxBodyBytes < 0 || cfg.MaxAnswerBytes < 0 || cfg.AnswerTimeout < 0:
-		return nil, fmt.Errorf("invoke: limits of %d and %d bytes and %v", cfg.MaxBodyBytes, cfg.MaxAnswerBytes, cfg.AnswerTimeout)
+	case cfg.MaxBodyBytes < 0 || cfg.MaxAnswerBytes < 0 || cfg.BodyTimeout < 0 || cfg.AnswerTimeout < 0:
+		return nil, fmt.Errorf("invoke: limits of %d bytes in %v and %d bytes in %v",
+			cfg.MaxBodyBytes, cfg.BodyTimeout, cfg.MaxAnswerBytes, cfg.AnswerTimeout)
 	}
 	if cfg.MaxBodyBytes == 0 {
 		cfg.MaxBodyBytes = defaultMaxBodyBytes
 	}
 	if cfg.MaxAnswerBytes == 0 {
 		cfg.MaxAnswerBytes = defaultMaxAnswerBytes
+	}
+	if cfg.BodyTimeout == 0 {
+		cfg.BodyTimeout = defaultBodyTimeout
 	}
 	if cfg.AnswerTimeout == 0 {
 		cfg.AnswerTimeout = defaultAnswerTimeout
@@ -109,7 +117,7 @@ func (i *Invoker) request(w http.ResponseWriter, r *http.Request) (*http.Request
 	if r.ContentLength > i.cfg.MaxBodyBytes {
 		return nil, &http.MaxBytesError{Limit: i.cfg.MaxBodyBytes}
 	}
-	body, err := readAll(http.MaxBytesReader(w, r.Body, i.cfg.MaxBodyBytes), r.ContentLength, i.cfg.MaxBodyBytes)
+	body, err := i.readBody(w, r)
 	if err != nil {
 		return nil, bodyError(r.Context(), err)
 	}
@@ -120,6 +128,20 @@ func (i *Invoker) request(w http.ResponseWriter, r *http.Request) (*http.Request
 	// The answer has to be read.
 	request.Header.Set("Accept-Encoding", "identity")
 	return request, nil
+}
+
+// readBody reads the caller's body, so that one sent a byte at a time does not hold its connection and memory for ever.
+func (i *Invoker) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	control := http.NewResponseController(w)
+	// An error means that the listener's own limits are all there are.
+	_ = control.SetReadDeadline(time.Now().Add(i.cfg.BodyTimeout))
+	body, err := readAll(http.MaxBytesReader(w, r.Body, i.cfg.MaxBodyBytes), r.ContentLength, i.cfg.MaxBodyBytes)
+	if err == nil {
+		// The server goes on reading the connection to notice that the caller left. After an error the deadline stays:
+		// before it answers, the server reads on for the rest of the body.
+		_ = control.SetReadDeadline(time.Time{})
+	}
+	return body, err
 }
 
 // setBody gives request a body that can be read again. Its trailers are dropped: what has a length has none.
@@ -142,6 +164,8 @@ func bodyError(ctx context.Context, err error) error {
 	switch {
 	case errors.As(err, &tooLarge):
 		return err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return ErrSlowRequest
 	case ctx.Err() != nil:
 		return ctx.Err()
 	default:

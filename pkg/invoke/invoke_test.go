@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -394,6 +395,38 @@ func TestServeContract_RefusedRequestIsNotCalled(t *testing.T) {
 	})
 }
 
+func TestServeContract_RequestThatDoesNotEnd(t *testing.T) {
+	for name, head := range map[string]string{
+		"with a length": "Content-Length: 100\r\n\r\nx",
+		"chunked":       "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, func(http.ResponseWriter, *http.Request) { t.Error("the contract was called") },
+				func(cfg *invoke.Config) { cfg.BodyTimeout = 10 * time.Millisecond })
+			conn, err := net.Dial("tcp", b.gateway.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: h\r\n"+head); err != nil {
+				t.Fatal(err)
+			}
+			// To its end, for the server has to let go of the connection as well.
+			answer, err := io.ReadAll(conn)
+			if err != nil || !strings.HasPrefix(string(answer), fmt.Sprintf("HTTP/1.1 %d", statusOfErrors)) {
+				t.Errorf("answered %.60q, %v", answer, err)
+			}
+			if err := <-b.failed; !errors.Is(err, invoke.ErrSlowRequest) {
+				t.Errorf("refused with %v", err)
+			}
+			b.wantHeap(nil)
+		})
+	}
+}
+
 func TestServeContract_BrokenAnswer(t *testing.T) {
 	for name, head := range map[string]string{
 		"shorter than its length": "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"a\":1}",
@@ -600,6 +633,7 @@ func TestNew_Refuses(t *testing.T) {
 		"no error hook":           func(c *invoke.Config) { c.Error = nil },
 		"negative body limit":     func(c *invoke.Config) { c.MaxBodyBytes = -1 },
 		"negative answer limit":   func(c *invoke.Config) { c.MaxAnswerBytes = -1 },
+		"negative body timeout":   func(c *invoke.Config) { c.BodyTimeout = -1 },
 		"negative answer timeout": func(c *invoke.Config) { c.AnswerTimeout = -1 },
 	} {
 		cfg := whole
