@@ -17,10 +17,16 @@ step "end-to-end tests"
 # Compiled here: inside there is no way out to fetch a module. Most tests wait for the cluster most of their time, so that
 # more of them run at once than there are processors.
 go test -C test/e2e -c -o "$dev/e2e.test" .
-run="cd test/e2e && '$dev/e2e.test' -test.v -test.timeout=20m -test.parallel=8 ${E2E_FLAGS:-}"
-if [ -z "$EXTERNAL" ]; then
-	dev/exec.sh "$run"
-else
-	eval "$(dev/env.sh)"
-	bash -c "$run"
-fi
+run() {
+	local command="cd test/e2e && '$dev/e2e.test' -test.v -test.timeout=20m -test.parallel=8 $*"
+	if [ -z "$EXTERNAL" ]; then
+		dev/exec.sh "$command"
+	else
+		(eval "$(dev/env.sh)" && bash -c "$command")
+	fi
+}
+run "${E2E_FLAGS:-}"
+
+step "what begins otherwise when the watchdog comes by init container"
+HELM_ARGS="${HELM_ARGS:-} --set functions.watchdog=init-container" dev/install.sh
+run -test.run "'^Test(Watchdog_PutIn|Examples_Cowsay|Lambda_ImageAsItIs)$'"
