@@ -19,6 +19,9 @@ import (
 const (
 	// maxBodyBytes is below what Kubernetes takes for one object, which is where most of the body ends up.
 	maxBodyBytes = 1 << 20
+	// maxSecretBodyBytes has room for the 1 MiB that Kubernetes takes for a secret in the worst spelling: faas-cli sends a
+	// file as base64 (4/3) and once more as text, in which a byte that is no text becomes an escape of six.
+	maxSecretBodyBytes = 8 << 20
 	// bodyTimeout ends requests that send their body a byte at a time.
 	bodyTimeout = 30 * time.Second
 )
@@ -26,8 +29,13 @@ const (
 // decode reads the body as one JSON object. Unknown members are ignored, as OpenFaaS clients of all ages need; all else
 // that is not as it should be is an error that says where.
 func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
+	return decodeUpTo[T](w, r, maxBodyBytes)
+}
+
+// decodeUpTo is decode for a body of at most maxBytes.
+func decodeUpTo[T any](w http.ResponseWriter, r *http.Request, maxBytes int64) (T, error) {
 	var v T
-	body, err := readBody(w, r, maxBodyBytes, bodyTimeout)
+	body, err := readBody(w, r, maxBytes, bodyTimeout)
 	if err != nil {
 		return v, err
 	}

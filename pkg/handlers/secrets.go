@@ -58,7 +58,7 @@ func (a *API) deleteSecret(w http.ResponseWriter, r *http.Request) error {
 
 // secret reads the secret that a request is about, with its name checked, and the namespace.
 func (a *API) secret(w http.ResponseWriter, r *http.Request) (types.Secret, string, error) {
-	secret, err := decode[types.Secret](w, r)
+	secret, err := decodeUpTo[types.Secret](w, r, maxSecretBodyBytes)
 	if err != nil {
 		return types.Secret{}, "", err
 	}

@@ -1,8 +1,12 @@
 package handlers_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/openfaas/faas-provider/types"
 )
 
 func TestSecrets_List(t *testing.T) {
@@ -42,7 +46,7 @@ func TestSecrets_Change(t *testing.T) {
 		{"bad name in update", "PUT", `{"name":"Old","value":"v"}`, 400, `"Old"`, "old", keep},
 		{"value is a number", "PUT", `{"name":"old","value":1}`, 400, `"value": a string`, "old", keep},
 		{"no base64", "PUT", `{"name":"old","rawValue":"!"}`, 400, "base64", "old", keep},
-		{"too large", "PUT", `{"name":"old","value":"` + strings.Repeat("v", 1<<20) + `"}`, 413, "1048576", "old", keep},
+		{"too large", "PUT", `{"name":"old","value":"` + strings.Repeat("v", 8<<20) + `"}`, 413, "8388608", "old", keep},
 		{"namespace not for functions", "PUT", `{"name":"old","namespace":"other"}`, 400, `"other"`, "old", keep},
 		{"other namespace", "PUT", `{"name":"old","namespace":"dev"}`, 404, "", "old", keep},
 	} {
@@ -61,6 +65,20 @@ func TestSecrets_Change(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// As faas-cli secret create --from-file sends it: as base64, and as text with what is none replaced.
+func TestSecrets_FileAsLargeAsKubernetesTakes(t *testing.T) {
+	file := bytes.Repeat([]byte{0xff}, 1<<20) // no byte of it is text
+	body, err := json.Marshal(types.Secret{Name: "new", Value: string(file), RawValue: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld()
+	wantEmpty(t, call(newAPI(t, w.config(t)).Gateway(), "POST", "/system/secrets", string(body)), 202)
+	if value := w.secrets["fns"]["new"]; value != string(file) {
+		t.Errorf("a value of %d bytes, want the file's %d", len(value), len(file))
 	}
 }
 
