@@ -58,6 +58,22 @@ func TestInvoke_Types(t *testing.T) {
 	}
 }
 
+// An event that nobody will handle must not be taken: its caller would never learn of it.
+func TestInvoke_EventWithoutAPlaceIsRefused(t *testing.T) {
+	w := start(t, Config{QueueDepth: -1})
+	f := w.process()
+	w.invoke("/", `1`)
+	f.next()
+	a := get(t, w.invoke(invokePath, `2`, "X-Amz-Invocation-Type: Event"))
+	if a.status != 429 || a.header.Get("Retry-After") != "1" || a.header.Get("X-Amzn-ErrorType") != "TooManyRequestsException" {
+		t.Errorf("all busy: %d %s %v", a.status, a.body, a.header)
+	}
+	w.stop()
+	if a := get(t, w.invoke(invokePath, `3`, "X-Amz-Invocation-Type: Event")); a.status != 503 {
+		t.Errorf("at the end: %d %s", a.status, a.body)
+	}
+}
+
 func TestRaw(t *testing.T) {
 	w := start(t, Config{PayloadBytes: 1 << 20})
 	f := w.process()

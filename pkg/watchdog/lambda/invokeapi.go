@@ -111,15 +111,20 @@ func (p *Pool) gather(r *http.Request, inv *invocation, o *outcome) ([]byte, kin
 	return body.data, answered, nil
 }
 
-// event answers before the function was invoked. The request goes on without its caller, so that whoever waits for requests in
-// flight before ending waits for the invocation too. It is invoked once: Lambda would try again after an error.
+// event answers before the function was invoked, but not before the invocation has a process or a place in the queue. The request
+// goes on without its caller, so that whoever waits for requests in flight before ending waits for the invocation too. It is
+// invoked once: Lambda would try again after an error.
 func (p *Pool) event(w http.ResponseWriter, r *http.Request, inv *invocation) {
+	if err := p.admit(inv); err != nil {
+		p.refuse(w, r, err)
+		return
+	}
 	h := w.Header()
 	h.Set("Content-Length", "0")
 	h.Set("Connection", "close") // or the next request on it would wait
 	w.WriteHeader(http.StatusAccepted)
 	_ = http.NewResponseController(w).Flush() // a caller that has left needs no answer
-	o, err := p.invoke(detached(r), inv)
+	o, err := p.wait(detached(r), inv)
 	if err != nil {
 		p.log.Warn("an event was accepted and not handled", "call_id", inv.id, "err", err)
 		return

@@ -98,6 +98,11 @@ func (p *Pool) invoke(ctx context.Context, inv *invocation) (outcome, error) {
 	if err := p.admit(inv); err != nil {
 		return outcome{}, err
 	}
+	return p.wait(ctx, inv)
+}
+
+// wait waits for what becomes of an invocation that was admitted.
+func (p *Pool) wait(ctx context.Context, inv *invocation) (outcome, error) {
 	patience := time.NewTimer(inv.timeout)
 	defer patience.Stop()
 	for {
