@@ -1,6 +1,7 @@
 package lambda
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -140,9 +141,12 @@ func (p *Pool) sendHTTP(w http.ResponseWriter, inv *invocation, o *outcome) {
 	send(w, head.StatusCode, h.Get("Content-Type"), body)
 }
 
+// parseAnswer takes apart an answer that is known to be JSON.
 func parseAnswer(text []byte) (prelude, []byte, error) {
 	var a responseAnswer
-	if err := json.Unmarshal(text, &a); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber() // in a header as the function has written it: 1000000, not 1e+06
+	if err := decoder.Decode(&a); err != nil {
 		return prelude{}, nil, fmt.Errorf("the answer is no response: %w", err)
 	}
 	if a.StatusCode == nil {

@@ -60,6 +60,8 @@ func TestHTTPEvents_Answers(t *testing.T) {
 		body, header string // header is "Name: value"
 	}{
 		{"status, headers, body", `{"statusCode":404,"headers":{"Content-Type":"text/plain","X-N":5},"body":"no"}`, 404, "no", "X-N: 5"},
+		{"a large number in a header", `{"statusCode":200,"headers":{"X-N":1000000}}`, 200, "", "X-N: 1000000"},
+		{"an exact number in a header", `{"statusCode":200,"headers":{"X-N":12345678901234567890}}`, 200, "", "X-N: 12345678901234567890"},
 		{"cookies", `{"statusCode":200,"cookies":["a=1"]}`, 200, "", "Set-Cookie: a=1"},
 		{"nulls", `{"statusCode":200,"headers":null,"cookies":null,"body":null,"isBase64Encoded":null}`, 200, "", "Content-Type: application/json"},
 		{"base64", `{"statusCode":200,"isBase64Encoded":true,"body":"cG5n"}`, 200, "png", "Content-Length: 3"},
