@@ -103,22 +103,28 @@ func (p *provider) newCluster(s secrets) (*kube.Cluster, error) {
 		OnEndpoints: func(ref function.Ref, id string, endpoints []function.Endpoint) {
 			p.proxy.SetEndpoints(ref, id, endpoints)
 		},
-		OnDeploy: func(ctx context.Context, f *function.Function) error {
-			if !f.Policy.Heap {
-				return nil
-			}
-			return p.store.Create(ctx, f.Heap())
-		},
-		OnDelete: func(ctx context.Context, f *function.Function) error {
-			// The heap first: it must not outlive the record that says that it is to go.
-			if err := p.store.Drop(ctx, f.Heap()); err != nil {
-				return err
-			}
-			p.proxy.Forget(f.Ref)
-			return nil
-		},
-		Log: p.log,
+		OnDeploy: p.onDeploy,
+		OnDelete: p.onDelete,
+		Log:      p.log,
 	})
+}
+
+// onDeploy gives a contract its heap before its first replica starts.
+func (p *provider) onDeploy(ctx context.Context, f *function.Function) error {
+	if !f.Policy.Heap {
+		return nil
+	}
+	return p.store.Create(ctx, f.Heap())
+}
+
+// onDelete drops what is kept of a function. It asks no policy: a contract may have become a plain function since.
+func (p *provider) onDelete(ctx context.Context, f *function.Function) error {
+	// The heap first: it must not outlive the record that says that it is to go.
+	if err := p.store.Drop(ctx, f.Heap()); err != nil {
+		return err
+	}
+	p.proxy.Forget(f.Ref)
+	return nil
 }
 
 func (p *provider) newAPI(s secrets) (*handlers.API, error) {
