@@ -29,7 +29,7 @@ func (e *spawnError) Unwrap() error { return e.err }
 //	spawn ──► feed stdin, collect stdout, log stderr ──► leader exited and stdout at its end ──► finish
 //	                                    └── ctx ended ──────────────────────────────────────────►
 //
-// It is over at ctx's end even if a process that escaped holds a pipe open. When it is over, nothing of its process group is left.
+// It is over at ctx's end even if a process that escaped holds a pipe open. When it is over, nothing of its session is left.
 type call struct {
 	proc   *process
 	stdin  *os.File // nil when there is nothing to write
@@ -163,7 +163,7 @@ func (c *call) wait(ctx context.Context) error {
 	return nil
 }
 
-// finish kills what is left of the process group and waits for everything that spawn started.
+// finish kills what is left of the session and waits for everything that spawn started.
 func (c *call) finish() syscall.WaitStatus {
 	status := c.proc.end()
 	if c.stdin != nil {

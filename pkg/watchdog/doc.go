@@ -47,7 +47,8 @@
 // # Where we differ from both on purpose
 //
 //   - A caller that goes away ends its invocation: the process group is killed, the forwarded request is cancelled.
-//   - The end of an invocation ends everything in its process group, so that nothing is left behind by the function.
+//   - The end of an invocation ends everything in its session, whatever process group it is in, so that nothing is left behind by
+//     the function except what has made a session of its own.
 //   - The limit of an invocation kills the group and is answered at once, whoever holds a pipe open.
 //   - exec_timeout does not end event streams, NDJSON streams and upgraded connections; X-Timeout lowers any limit and lifts none.
 //   - write_timeout is no limit unless it is set, and 0 means none.
@@ -59,8 +60,9 @@
 //
 // # Guarantees
 //
-// No process outlives its invocation, and no zombie stays, if this program is process 1 or a subreaper; an exit that belongs to an
-// invocation is taken by nobody else. No pipe of the function is ever left unread. An invocation that was taken is answered, unless
+// No process outlives its invocation unless it has made a session of its own (setsid), when it lives until the container ends, or
+// the container has no /proc, when only the process group is killed. No zombie stays if this program is process 1 or a subreaper; an
+// exit that belongs to an invocation is taken by nobody else. No pipe of the function is ever left unread. An invocation that was taken is answered, unless
 // it outlives the drain deadline. What is in memory of a request and its answer is all of both in mode fork, and 32 KiB each way in
 // mode http. DC_* variables, with the pod's secret among them, never reach the function.
 //
@@ -71,6 +73,6 @@
 //
 // # Sources
 //
-// The behaviour of openfaas/classic-watchdog 0.3.9 and openfaas/of-watchdog 0.11.6; RFC 3875 for the CGI names; wait(2), setpgid(2),
+// The behaviour of openfaas/classic-watchdog 0.3.9 and openfaas/of-watchdog 0.11.6; RFC 3875 for the CGI names; wait(2), setsid(2),
 // prctl(2) for what process 1 owes.
 package watchdog

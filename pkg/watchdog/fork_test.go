@@ -243,6 +243,27 @@ func TestForkMode_NothingOutlivesItsInvocation(t *testing.T) {
 	waitGone(t, "98765.2")
 }
 
+// Nor does what has put itself into a process group of its own, as timeout does, and shells with job control.
+func TestForkMode_NothingOutlivesItsInvocation_InOtherGroups(t *testing.T) {
+	for name, r := range map[string]struct {
+		script string
+		status int
+	}{
+		"out of time":   {"timeout 98765 sleep 98765.6", 504},
+		"left behind":   {"set -m; timeout 98765 sleep 98765.6 >/dev/null 2>&1 & sleep 0.1; echo done", 200},
+		"under a shell": {"set -m; (sleep 98765.6; sleep 98765.6) & wait", 504},
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer killMarked(t, "98765.6")
+			f := serve(t, sh(r.script), "healthcheck_interval=0")
+			if got := f.do("POST", "/", "", "X-Timeout: 300ms"); got.status != r.status {
+				t.Errorf("%+v", got)
+			}
+			waitGone(t, "98765.6")
+		})
+	}
+}
+
 // One that has escaped into a session of its own and holds stderr open does not hold up the invocation, nor a descriptor.
 func TestForkMode_StderrHeldOpen(t *testing.T) {
 	defer killMarked(t, "98765.5")

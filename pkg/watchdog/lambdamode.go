@@ -99,7 +99,7 @@ func (p *runtimeProcess) Exited() <-chan struct{} { return p.exited }
 // Signal sends a signal to the process group.
 func (p *runtimeProcess) Signal(sig syscall.Signal) { p.signal(sig) }
 
-// End kills the process group and logs what it wrote last.
+// End kills the session and logs what it wrote last.
 func (p *runtimeProcess) End() string {
 	status := p.end()
 	p.closePipes()

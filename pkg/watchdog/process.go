@@ -12,14 +12,14 @@ import (
 
 // processes starts the function's processes and knows which of them live.
 //
-// Each has a process group of its own, so that what it started can be killed with it. Its states:
+// Each has a session of its own, and with it a process group, so that what it started can be killed with it. Its states:
 //
 //	start ──► running ──► exited ──► gone
-//	             │  the leader is a zombie,   end: the group is killed, then the leader's exit is taken
+//	             │  the leader is a zombie,   end: group and session are killed, then the leader's exit is taken
 //	             └─ signal (the group)
 //
-// The leader's exit is noticed but not taken until end. As long as it is not, the kernel gives its number to no other process
-// or group, so that killing the group can never hit an innocent one.
+// The leader's exit is noticed but not taken until end. As long as it is not, the kernel gives its number to no other process,
+// group or session, so that killing these can never hit an innocent one.
 type processes struct {
 	mu     sync.RWMutex // held for reading while a process starts, and for writing to decide whose a zombie is
 	closed bool
@@ -27,7 +27,7 @@ type processes struct {
 	wg     sync.WaitGroup
 }
 
-// process is one process of the function and its group.
+// process is one process of the function, with its group and session.
 type process struct {
 	pid    int
 	exited chan struct{} // closed when the leader has exited
@@ -66,7 +66,7 @@ func (ps *processes) start(p program, environ []string, stdin, stdout, stderr in
 	pid, err := syscall.ForkExec(p.path, p.argv, &syscall.ProcAttr{
 		Env:   environ,
 		Files: []uintptr{uintptr(stdin), uintptr(stdout), uintptr(stderr)},
-		Sys:   &syscall.SysProcAttr{Setpgid: true},
+		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {
 		return nil, &os.PathError{Op: "fork/exec", Path: p.path, Err: err}
@@ -93,8 +93,8 @@ func (p *process) signalLocked(sig syscall.Signal) {
 	_ = syscall.Kill(-p.pid, sig)
 }
 
-// end kills what is left of the group, takes the leader's exit and returns it. It waits for the leader only: what escaped into
-// a session of its own is the reaper's. It may be called more than once.
+// end kills what is left of the group and the session, takes the leader's exit and returns it. It waits for the leader only: the
+// others' exits, and whatever escaped into a session of its own, are the reaper's. It may be called more than once.
 func (p *process) end() syscall.WaitStatus {
 	p.signal(syscall.SIGKILL)
 	<-p.exited
@@ -105,6 +105,7 @@ func (p *process) end() syscall.WaitStatus {
 	}
 	// Again, for what was started between the first kill and the leader's exit.
 	p.signalLocked(syscall.SIGKILL)
+	killSession(p.pid)
 	p.gone = true
 	for {
 		_, err := syscall.Wait4(p.pid, &p.status, 0, nil)

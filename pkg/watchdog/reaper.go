@@ -1,7 +1,6 @@
 package watchdog
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"os/signal"
@@ -72,16 +71,7 @@ func (ps *processes) take(pid int) bool {
 	return err == nil && got == pid
 }
 
-// isZombieOf reads /proc/PID/stat: "PID (NAME) STATE PARENT ...", where NAME may contain blanks and parentheses.
 func isZombieOf(pid, parent int) bool {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return false // it is gone already
-	}
-	end := bytes.LastIndexByte(stat, ')')
-	if end < 0 {
-		return false
-	}
-	fields := bytes.Fields(stat[end+1:])
-	return len(fields) > 1 && string(fields[0]) == "Z" && string(fields[1]) == strconv.Itoa(parent)
+	state, of := processState(pid)
+	return state == "Z" && of == strconv.Itoa(parent)
 }

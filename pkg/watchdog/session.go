@@ -1,0 +1,79 @@
+package watchdog
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"syscall"
+)
+
+// sweepRounds bounds how often a session is looked through for what was started meanwhile.
+const sweepRounds = 100
+
+// killSession kills every process in a session, whatever group it has put itself into, as timeout and shells with job control do.
+// The session's number must still be its leader's, dead or alive, so that no other session can have it.
+//
+// A process that has been sent SIGKILL starts no other. A round that finds nobody new was therefore the last that is needed.
+func killSession(leader int) {
+	killed := map[int]bool{}
+	for range sweepRounds {
+		found := false
+		for _, pid := range sessionMembers(leader) {
+			if !killed[pid] {
+				killed[pid], found = true, true
+				// It may have ended, or be another user's by now. Its number is not another's: the kernel gives out all others first.
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+		if !found {
+			return
+		}
+	}
+}
+
+// sessionMembers lists the processes of a session except its leader. Without a /proc there is nothing to see.
+func sessionMembers(leader int) (pids []int) {
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer proc.Close()
+	names, err := proc.Readdirnames(-1)
+	if err != nil {
+		return nil
+	}
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err == nil && pid != leader && sessionOf(pid) == leader {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// sessionOf asks the kernel, which is far cheaper than reading /proc/PID/stat. It returns 0 if there is no such process.
+func sessionOf(pid int) int {
+	sid, _, errno := syscall.RawSyscall(syscall.SYS_GETSID, uintptr(pid), 0, 0)
+	if errno != 0 {
+		return 0
+	}
+	return int(sid)
+}
+
+// processState reads /proc/PID/stat: "PID (NAME) STATE PARENT ...", where NAME may contain blanks and parentheses. The state is ""
+// if the process is gone.
+func processState(pid int) (state, parent string) {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return "", ""
+	}
+	end := bytes.LastIndexByte(stat, ')')
+	if end < 0 {
+		return "", ""
+	}
+	fields := bytes.Fields(stat[end+1:])
+	if len(fields) < 2 {
+		return "", ""
+	}
+	return string(fields[0]), string(fields[1])
+}
