@@ -32,9 +32,9 @@
 // method, and
 //
 //	200  the answer                    500  the function's error
-//	429  the queue is full             502  the process has exited, or could not start
+//	408  the event came too slowly     502  the process has exited, or could not start
 //	413  the event is too large        503  no process was ready in time
-//	                                   504  the function was out of time
+//	429  the queue is full             504  the function was out of time
 //
 // with the error as JSON ({"errorType", "errorMessage"}) where Lambda has one. An X-Call-Id that is a UUID is the request id that
 // the function sees. An answer is streamed if the process says so, or if its type is application/octet-stream or
@@ -46,7 +46,8 @@
 //
 //   - A process that does not finish its init in time is killed and started again; it is not given a second chance inside of an invocation.
 //   - An Event is invoked once: the provider's asynchronous invocations are the ones that are tried again.
-//   - A process is not frozen between events. The limit of an invocation is 300 s unless it is set.
+//   - A process is not frozen between events. The limit of an invocation is 300 s unless it is set, and what it has waited for a
+//     process is part of it: its caller does not wait longer because the function is busy.
 //   - X-Amz-Log-Type, response streams of the Invoke API, SnapStart, tenants, Cognito identities, many events at once in one
 //     process, and extensions from /opt/extensions are not there. Log tails are absent, which the service allows.
 //

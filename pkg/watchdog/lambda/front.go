@@ -137,6 +137,8 @@ var errTooLarge = errors.New("the event is too large")
 // newInvocation reads an event. release gives its memory back. Nobody's event is the empty object, as when a function is invoked
 // without a payload.
 func (p *Pool) newInvocation(r *http.Request) (inv *invocation, release func(), err error) {
+	timeout := p.cfg.timeout(r)
+	deadline := time.Now().Add(timeout)
 	limit := p.cfg.PayloadBytes
 	body, err := p.events.read(r.Context(), r.Body, r.ContentLength, limit, 0)
 	if err != nil {
@@ -159,7 +161,7 @@ func (p *Pool) newInvocation(r *http.Request) (inv *invocation, release func(), 
 		event = []byte("{}")
 	}
 	return &invocation{
-		id: id, event: event, timeout: p.cfg.timeout(r), traceID: r.Header.Get("X-Amzn-Trace-Id"),
+		id: id, event: event, timeout: timeout, deadline: deadline, traceID: r.Header.Get("X-Amzn-Trace-Id"),
 		outcome: make(chan outcome, 1),
 	}, body.release, nil
 }
@@ -179,6 +181,9 @@ func (p *Pool) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", "1")
 		status = http.StatusServiceUnavailable
 		reject(w, status, "ServiceException", err.Error(), "")
+	case errors.Is(err, errLate):
+		status = http.StatusRequestTimeout
+		reject(w, status, "RequestTimeoutException", err.Error(), "")
 	case errors.Is(err, errTooLarge):
 		status = http.StatusRequestEntityTooLarge
 		reject(w, status, "RequestTooLargeException",

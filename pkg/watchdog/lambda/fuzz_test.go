@@ -46,7 +46,7 @@ func FuzzRuntimeAPI(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		inv := &invocation{id: id, event: []byte("{}"), timeout: time.Hour, outcome: make(chan outcome, 1)}
+		inv := &invocation{id: id, event: []byte("{}"), timeout: time.Hour, deadline: time.Now().Add(time.Hour), outcome: make(chan outcome, 1)}
 		if err := pool.admit(inv); err != nil {
 			t.Fatal(err)
 		}

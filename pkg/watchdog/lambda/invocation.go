@@ -14,12 +14,12 @@ type invocation struct {
 	id            string
 	event         []byte
 	timeout       time.Duration
+	deadline      time.Time // of the timeout, which runs from the request's coming: waiting for a process is part of it
 	traceID       string
 	clientContext string
 
-	deadline time.Time    // set when a process gets it
-	outcome  chan outcome // gets one
-	settled  bool         // it has got one, or nobody waits for it; guarded by Pool.mu
+	outcome chan outcome // gets one
+	settled bool         // it has got one, or nobody waits for it; guarded by Pool.mu
 }
 
 // kind is how an invocation ended.

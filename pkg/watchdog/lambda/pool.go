@@ -14,6 +14,8 @@ var (
 	errBusy = errors.New("every runtime process is busy")
 	// errNotReady is given to one that has waited in vain while no process could start.
 	errNotReady = errors.New("no runtime process is ready yet")
+	// errLate is given to one whose time was over when its event had come.
+	errLate = errors.New("the event did not come in time")
 	// errClosed is given to one that comes when the end has begun.
 	errClosed = errors.New("the watchdog is ending")
 )
@@ -103,7 +105,7 @@ func (p *Pool) invoke(ctx context.Context, inv *invocation) (outcome, error) {
 
 // wait waits for what becomes of an invocation that was admitted.
 func (p *Pool) wait(ctx context.Context, inv *invocation) (outcome, error) {
-	patience := time.NewTimer(inv.timeout)
+	patience := time.NewTimer(time.Until(inv.deadline))
 	defer patience.Stop()
 	for {
 		select {
@@ -127,6 +129,8 @@ func (p *Pool) admit(inv *invocation) error {
 	switch {
 	case p.closed:
 		return errClosed
+	case !time.Now().Before(inv.deadline):
+		return errLate
 	case len(p.idle) > 0:
 		last := len(p.idle) - 1
 		r := p.idle[last]
@@ -169,6 +173,19 @@ func (p *Pool) abandon(inv *invocation) {
 	}
 }
 
+// nextLocked takes the next invocation out of the queue, or returns nil. One that is out of time is left to whoever waits for it:
+// a process could only be killed for it.
+func (p *Pool) nextLocked() *invocation {
+	now := time.Now()
+	i := slices.IndexFunc(p.queue, func(inv *invocation) bool { return now.Before(inv.deadline) })
+	if i < 0 {
+		return nil
+	}
+	inv := p.queue[i]
+	p.queue = slices.Delete(p.queue, i, i+1)
+	return inv
+}
+
 func (p *Pool) dequeueLocked(inv *invocation) bool {
 	i := slices.Index(p.queue, inv)
 	if i < 0 {
@@ -183,9 +200,8 @@ func (p *Pool) giveLocked(r *runtime, inv *invocation) {
 	if err := r.machine.given(inv.id); err != nil {
 		panic("lambda: an idle process is not: " + err.Error())
 	}
-	inv.deadline = time.Now().Add(inv.timeout)
 	r.inv, r.served = inv, true
-	r.expectLocked(inv.timeout)
+	r.expectLocked(inv.deadline)
 	r.tellExtensionsLocked(inv)
 	r.poll.given <- inv
 	r.poll = nil

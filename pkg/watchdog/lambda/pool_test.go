@@ -3,6 +3,7 @@ package lambda
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"syscall"
@@ -118,6 +119,64 @@ func TestPool_QueueGivesUp(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestPool_WaitingIsPartOfTheTime(t *testing.T) {
+	const limit = 10 * time.Second
+	tests := []struct {
+		name  string
+		waits time.Duration
+		given bool
+	}{
+		{"given with what is left", 6 * time.Second, true},
+		{"not given when it is over", limit, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pool, err := New(Config{}, nil, slog.New(slog.DiscardHandler))
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := &runtime{pool: pool, log: pool.log, ctx: t.Context(), settled: func() {}, timer: time.NewTimer(time.Hour)}
+				defer r.timer.Stop()
+				started := time.Now()
+				first := &invocation{id: "1", timeout: time.Hour, deadline: started.Add(time.Hour), outcome: make(chan outcome, 1)}
+				second := &invocation{id: "2", timeout: limit, deadline: started.Add(limit), outcome: make(chan outcome, 1)}
+				ask(t, r)
+				for _, inv := range []*invocation{first, second} {
+					if err := pool.admit(inv); err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(tt.waits)
+				if _, err := r.reply(first.id); err != nil {
+					t.Fatal(err)
+				}
+				r.answered(first, &outcome{})
+				po := ask(t, r)
+				if given := len(po.given) == 1; given != tt.given {
+					t.Fatalf("given is %v", given)
+				}
+				if tt.given && (!r.expires.Equal(started.Add(limit)) || r.expired(started.Add(limit-1)) || !r.expired(started.Add(limit))) {
+					t.Errorf("it has until %v, want %v", r.expires.Sub(started), limit)
+				}
+				if err := pool.giveUp(second); !tt.given && err != errBusy {
+					t.Errorf("it has waited for %v", err)
+				}
+			})
+		})
+	}
+}
+
+// ask asks for an event as the process would.
+func ask(t *testing.T, r *runtime) *poll {
+	t.Helper()
+	po, err := r.next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return po
 }
 
 func TestPool_DeadlineKillsAndReplaces(t *testing.T) {

@@ -124,9 +124,9 @@ func (r *runtime) finishReply() {
 }
 
 // expectLocked sets the time by which the process must have come further.
-func (r *runtime) expectLocked(within time.Duration) {
-	r.expires = time.Now().Add(within)
-	r.timer.Reset(within)
+func (r *runtime) expectLocked(by time.Time) {
+	r.expires = by
+	r.timer.Reset(time.Until(by))
 }
 
 // expired tells whether the process is late at now, and must be killed. Its invocation is answered at once.
@@ -230,13 +230,11 @@ func (r *runtime) next() (*poll, error) {
 		r.settled()
 	}
 	r.poll = po
-	if len(p.queue) == 0 {
+	if inv := p.nextLocked(); inv != nil {
+		p.giveLocked(r, inv)
+	} else {
 		p.idle = append(p.idle, r)
-		return po, nil
 	}
-	inv := p.queue[0]
-	p.queue = p.queue[1:]
-	p.giveLocked(r, inv)
 	return po, nil
 }
 
@@ -305,6 +303,6 @@ func (r *runtime) initError(body []byte) error {
 	}
 	r.log.Warn("a runtime process has reported that it cannot start", "bytes", len(body))
 	p.initFailedLocked(func(string) []byte { return body })
-	r.expectLocked(initErrorGrace)
+	r.expectLocked(time.Now().Add(initErrorGrace))
 	return nil
 }
