@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/openfaas/faas-provider/types"
@@ -161,20 +162,28 @@ func (p *provider) run(ctx context.Context) error {
 	serving, stopServing := context.WithCancel(ctx)
 	defer stopServing()
 	context.AfterFunc(background, stopServing)
-	listeners, serving := errgroup.WithContext(serving)
-	for address, handler := range map[string]http.Handler{
-		p.cfg.gatewayListen:  p.api.Gateway(),
-		p.cfg.providerListen: p.api.Provider(),
-	} {
-		listeners.Go(func() error {
-			return serve(serving, p.log, address, handler, p.cfg.drainTimeout, p.api.Drain)
-		})
-	}
-	err := listeners.Wait()
+	err := p.serve(serving, p.api.Gateway(), p.api.Provider(), p.api.Drain)
 	stopBackground()
 	err = errors.Join(err, parts.Wait())
 	p.proxy.Close()
 	return errors.Join(err, named("close the heap store", p.store.Close()))
+}
+
+// serve answers on both listeners until ctx ends or one of them fails. Then the gateway's drains first: calls that wait on
+// it for a replica go on when the replica's watchdog tells the provider's listener that it is ready. Both together have the
+// drain timeout.
+func (p *provider) serve(ctx context.Context, gateway, provider http.Handler, onDrain func()) error {
+	deadline := sync.OnceValue(func() time.Time { return time.Now().Add(p.cfg.drainTimeout) })
+	drained, gatewayDrained := context.WithCancel(context.WithoutCancel(ctx))
+	listeners, serving := errgroup.WithContext(ctx)
+	listeners.Go(func() error {
+		defer gatewayDrained()
+		return serve(serving, p.log, p.cfg.gatewayListen, gateway, deadline, onDrain)
+	})
+	listeners.Go(func() error {
+		return serve(drained, p.log, p.cfg.providerListen, provider, deadline, onDrain)
+	})
+	return listeners.Wait()
 }
 
 // runScaler waits until the caches are filled: before that every function looks as if it had no calls.

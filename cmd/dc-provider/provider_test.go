@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -130,5 +133,112 @@ func TestOnDelete_HeapThatCannotBeDroppedIsAnError(t *testing.T) {
 	}
 	if err := p.onDelete(t.Context(), f); !errors.Is(err, heapstore.ErrClosed) {
 		t.Errorf("onDelete: %v, want %v", err, heapstore.ErrClosed)
+	}
+}
+
+// A call that waits on the gateway's listener for a replica is told of it through the provider's.
+func TestServe_ProviderListenerOutlivesTheGateways(t *testing.T) {
+	p := &provider{log: slog.New(slog.DiscardHandler), cfg: config{
+		gatewayListen: freeAddress(t), providerListen: freeAddress(t), drainTimeout: time.Minute,
+	}}
+	arrived, ready := make(chan struct{}), make(chan struct{})
+	waits := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(arrived)
+		<-ready
+	})
+	tells := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/dc/ready" {
+			close(ready)
+		}
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	draining := make(chan struct{}, 2) // one for each listener
+	ended := make(chan error, 1)
+	go func() { ended <- p.serve(ctx, waits, tells, func() { draining <- struct{}{} }) }()
+	wantAnswer(t, p.cfg.providerListen)
+
+	answered := make(chan error, 1)
+	go func() {
+		response, err := get(p.cfg.gatewayListen)
+		if err == nil {
+			err = response.Body.Close()
+		}
+		answered <- err
+	}()
+	<-arrived
+	stop()
+	<-draining
+	wantAnswer(t, p.cfg.providerListen+"/dc/ready")
+	if err := <-answered; err != nil {
+		t.Errorf("the call that waited: %v", err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("serve: %v", err)
+	}
+}
+
+func TestServe_EndlessCallsAreCutOnBothListeners(t *testing.T) {
+	p := &provider{log: slog.New(slog.DiscardHandler), cfg: config{
+		gatewayListen: freeAddress(t), providerListen: freeAddress(t), drainTimeout: time.Millisecond,
+	}}
+	arrived := make(chan struct{})
+	endless := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		<-r.Context().Done()
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.serve(ctx, endless, endless, func() {}) }()
+	cut := make(chan error, 2)
+	for _, address := range []string{p.cfg.gatewayListen, p.cfg.providerListen} {
+		go func() {
+			response, err := get(address)
+			if err == nil {
+				err = response.Body.Close()
+			}
+			cut <- err
+		}()
+		<-arrived
+	}
+	stop()
+	for range 2 {
+		if err := <-cut; err == nil {
+			t.Error("an endless call was answered")
+		}
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("serve: %v", err)
+	}
+}
+
+func TestServe_OneListenerThatFailsEndsTheOther(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for name, cfg := range map[string]config{
+		"gateway":  {gatewayListen: taken.Addr().String(), providerListen: freeAddress(t)},
+		"provider": {gatewayListen: freeAddress(t), providerListen: taken.Addr().String()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg.drainTimeout = time.Minute
+			p := &provider{log: slog.New(slog.DiscardHandler), cfg: cfg}
+			if err := p.serve(t.Context(), http.NotFoundHandler(), http.NotFoundHandler(), func() {}); err == nil {
+				t.Error("served on an address that is taken")
+			}
+		})
+	}
+}
+
+// wantAnswer asks until the address accepts connections.
+func wantAnswer(t *testing.T, address string) {
+	t.Helper()
+	response, err := get(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := response.Body.Close(); err != nil || response.StatusCode != http.StatusOK {
+		t.Errorf("%s: status %d, %v", address, response.StatusCode, err)
 	}
 }

@@ -18,9 +18,10 @@ const (
 	idleTimeout = 2 * time.Minute
 )
 
-// serve answers on address until ctx ends, then drains: no new connections, and calls in flight have drain to finish.
-// onDrain is called when draining begins. There are no read and write timeouts: bodies are streams of any length, and each call carries its own deadline.
-func serve(ctx context.Context, log *slog.Logger, address string, handler http.Handler, drain time.Duration, onDrain func()) error {
+// serve answers on address until ctx ends, then drains: no new connections, and calls in flight have until the deadline,
+// which is asked for then, to finish. onDrain is called when draining begins. There are no read and write timeouts: bodies
+// are streams of any length, and each call carries its own deadline.
+func serve(ctx context.Context, log *slog.Logger, address string, handler http.Handler, deadline func() time.Time, onDrain func()) error {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -40,9 +41,9 @@ func serve(ctx context.Context, log *slog.Logger, address string, handler http.H
 		return fmt.Errorf("serve %s: %w", address, err)
 	case <-ctx.Done():
 	}
-	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	until, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline())
 	defer cancel()
-	if err := server.Shutdown(deadline); err != nil {
+	if err := server.Shutdown(until); err != nil {
 		log.Warn("calls were cut off at the drain's deadline", "address", address, "err", err)
 		return errors.Join(server.Close(), drained(<-served))
 	}

@@ -25,7 +25,7 @@ func TestServe_DrainsCallsInFlight(t *testing.T) {
 	ended := make(chan error, 1)
 	address := freeAddress(t)
 	go func() {
-		ended <- serve(ctx, slog.New(slog.DiscardHandler), address, handler, time.Minute, func() { close(draining) })
+		ended <- serve(ctx, slog.New(slog.DiscardHandler), address, handler, inAMinute, func() { close(draining) })
 	}()
 
 	answered := make(chan string, 1)
@@ -61,11 +61,13 @@ func TestServe_AddressInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	err = serve(t.Context(), slog.New(slog.DiscardHandler), listener.Addr().String(), http.NotFoundHandler(), time.Second, func() {})
+	err = serve(t.Context(), slog.New(slog.DiscardHandler), listener.Addr().String(), http.NotFoundHandler(), inAMinute, func() {})
 	if err == nil {
 		t.Error("served on an address that is taken")
 	}
 }
+
+func inAMinute() time.Time { return time.Now().Add(time.Minute) }
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
