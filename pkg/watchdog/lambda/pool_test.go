@@ -1,6 +1,7 @@
 package lambda
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -318,6 +319,51 @@ func TestPool_InitLimit(t *testing.T) {
 		t.Errorf("message %q", message)
 	}
 	<-f.exited
+}
+
+func TestPool_HungUpAndSilentIsReplaced(t *testing.T) {
+	w := start(t, Config{InitLimit: short})
+	f := w.process()
+	ctx, leave := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+f.api+invocations+"next", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	polled := make(chan error, 1)
+	go func() {
+		_, err := f.do(req)
+		polled <- err
+	}()
+	w.waitIdle()
+	leave()
+	if err := <-polled; err == nil {
+		t.Error("the request for an event was answered")
+	}
+	<-f.exited
+	w.process()
+}
+
+func TestPool_HungUpAndAskingAgainStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool, err := New(Config{}, nil, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &runtime{pool: pool, log: pool.log, ctx: t.Context(), settled: func() {}, timer: time.NewTimer(time.Hour)}
+		defer r.timer.Stop()
+		r.hungUp(ask(t, r))
+		if r.expired(time.Now().Add(pool.cfg.InitLimit - 1)) {
+			t.Error("killed before its time")
+		}
+		po := ask(t, r)
+		if r.expired(time.Now().Add(time.Hour)) || len(pool.idle) != 1 {
+			t.Errorf("it has asked again, and %d are idle", len(pool.idle))
+		}
+		r.hungUp(po)
+		if !r.expired(time.Now().Add(pool.cfg.InitLimit)) {
+			t.Error("not killed at its time")
+		}
+	})
 }
 
 func TestPool_InitFailureBesideAReadyProcess(t *testing.T) {

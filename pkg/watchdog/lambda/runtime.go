@@ -149,6 +149,8 @@ func (r *runtime) expired(now time.Time) bool {
 			panic("lambda: a starting process cannot fail: " + err.Error())
 		}
 		p.initFailedLocked(func(id string) []byte { return initTimeoutError(id, limit) })
+	case ready:
+		r.log.Warn("a runtime process has hung up and did not ask for an event again", "duration_seconds", p.cfg.InitLimit.Seconds())
 	case running, replying:
 		r.log.Warn("an invocation was out of time", "call_id", r.inv.id, "duration_seconds", r.inv.timeout.Seconds())
 		p.settleLocked(r.inv, outcome{kind: timedOut, body: timeoutError(r.inv.id, r.inv.timeout)})
@@ -249,12 +251,14 @@ func (p *Pool) unidleLocked(r *runtime) {
 	}
 }
 
-// hungUp: whoever asked for an event has left. One that was given to it stays, and is given to whoever asks next.
+// hungUp: whoever asked for an event has left. One that was given to it stays, and is given to whoever asks next. Without one the
+// process has as long to ask again as it had at first: it would keep its slot and serve nobody.
 func (r *runtime) hungUp(po *poll) {
 	r.pool.mu.Lock()
 	defer r.pool.mu.Unlock()
 	if r.poll == po {
 		r.pool.unidleLocked(r)
+		r.expectLocked(time.Now().Add(r.pool.cfg.InitLimit))
 	}
 }
 
