@@ -48,8 +48,11 @@ func readBody(w http.ResponseWriter, r *http.Request, maxBytes int64, timeout ti
 	// A writer that cannot set deadlines is a test's; the limit on the size holds without them.
 	_ = control.SetReadDeadline(time.Now().Add(timeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBytes))
-	// The server goes on reading the connection to notice that the caller left.
-	_ = control.SetReadDeadline(time.Time{})
+	if err == nil {
+		// The server goes on reading the connection to notice that the caller left. After an error the deadline stays:
+		// before it answers, the server reads on for the rest of the body.
+		_ = control.SetReadDeadline(time.Time{})
+	}
 	var tooLarge *http.MaxBytesError
 	if err != nil && !errors.As(err, &tooLarge) {
 		return nil, function.Invalidf("the body did not arrive whole")
