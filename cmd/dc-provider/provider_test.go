@@ -168,7 +168,14 @@ func TestServe_ProviderListenerOutlivesTheGateways(t *testing.T) {
 	<-arrived
 	stop()
 	<-draining
-	wantAnswer(t, p.cfg.providerListen+"/dc/ready")
+	response, err := http.Get("http://" + p.cfg.providerListen + "/dc/ready")
+	if err != nil {
+		close(ready)
+		t.Fatalf("the ready push while the gateway drains: %v", err)
+	}
+	if err := response.Body.Close(); err != nil {
+		t.Error(err)
+	}
 	if err := <-answered; err != nil {
 		t.Errorf("the call that waited: %v", err)
 	}
