@@ -3,6 +3,7 @@ package watchdog
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"syscall"
@@ -24,10 +25,13 @@ type spawnError struct{ err error }
 func (e *spawnError) Error() string { return e.err.Error() }
 func (e *spawnError) Unwrap() error { return e.err }
 
+// errOutputTooBig is given for an invocation that was ended because it wrote more than an answer may have.
+var errOutputTooBig = errors.New("the function's output is longer than fork_output_bytes allows")
+
 // call is one invocation by a process of its own.
 //
 //	spawn ──► feed stdin, collect stdout, log stderr ──► leader exited and stdout at its end ──► finish
-//	                                    └── ctx ended ──────────────────────────────────────────►
+//	                                    └── ctx ended, or too much output ──────────────────────►
 //
 // It is over at ctx's end even if a process that escaped holds a pipe open. When it is over, nothing of its session is left.
 type call struct {
@@ -37,13 +41,14 @@ type call struct {
 	stderr *os.File // nil when it goes into stdout
 
 	fed       chan struct{} // closed when stdin is written, or nobody reads it
-	collected chan struct{} // closed when stdout is at its end
+	collected chan struct{} // closed when stdout is at its end, or more than is allowed
 	logged    chan struct{} // closed when stderr is at its end
-	output    bytes.Buffer  // owned by the collector until collected is closed
+	output    bytes.Buffer  // owned, as is tooBig, by the collector until collected is closed
+	tooBig    bool          // there was more than output may hold
 }
 
-// run starts a process, hands it stdin, and returns its output. The error is a *spawnError, an *exitError, or the cause of ctx's
-// end. Output is returned with an *exitError too.
+// run starts a process, hands it stdin, and returns its output. The error is a *spawnError, an *exitError, errOutputTooBig, or the
+// cause of ctx's end. Output is returned with an *exitError too.
 func (m *forkMode) run(ctx context.Context, environ []string, stdin []byte) ([]byte, error) {
 	c, err := m.spawn(environ, stdin)
 	if err != nil {
@@ -77,7 +82,7 @@ func (m *forkMode) spawn(environ []string, stdin []byte) (*call, error) {
 		return nil, err
 	}
 	go c.feed(stdin)
-	go c.collect()
+	go c.collect(int64(m.outputBytes))
 	go c.log(m.stderr)
 	return c, nil
 }
@@ -134,10 +139,12 @@ func (c *call) feed(stdin []byte) {
 	_ = c.stdin.Close()
 }
 
-func (c *call) collect() {
+// collect reads one byte more than is allowed, to tell.
+func (c *call) collect(most int64) {
 	defer close(c.collected)
 	// A broken pipe is its end.
-	_, _ = io.Copy(&c.output, c.stdout)
+	n, _ := io.CopyN(&c.output, c.stdout, most+1)
+	c.tooBig = n > most
 }
 
 func (c *call) log(to *lineLog) {
@@ -147,7 +154,7 @@ func (c *call) log(to *lineLog) {
 	}
 }
 
-// wait returns nil when the leader has exited and everybody has closed stdout, else the cause of ctx's end.
+// wait returns nil when the leader has exited and everybody has closed stdout, else errOutputTooBig or the cause of ctx's end.
 func (c *call) wait(ctx context.Context) error {
 	exited, collected := c.proc.exited, c.collected
 	for exited != nil || collected != nil {
@@ -155,6 +162,9 @@ func (c *call) wait(ctx context.Context) error {
 		case <-exited:
 			exited = nil
 		case <-collected:
+			if c.tooBig {
+				return errOutputTooBig
+			}
 			collected = nil
 		case <-ctx.Done():
 			return context.Cause(ctx)

@@ -36,6 +36,7 @@ const (
 	defaultDrain        = 25 * time.Second // with the grace of a process, inside the 30 s that Kubernetes gives a pod
 	defaultLineBytes    = 64 << 10
 	maxLineBytes        = 1 << 20
+	defaultForkBytes    = 32 << 20
 )
 
 // Config is how one function is run. ParseEnv fills it from a container's environment.
@@ -74,6 +75,10 @@ type Config struct {
 	// Lambda is what only LambdaMode knows. Its Handler, Environ and Timeout are filled in.
 	Lambda lambda.Config
 
+	// BodyBytes is the longest body that ForkMode takes, which is held in memory as a whole. 0 means 32 MiB.
+	BodyBytes int
+	// OutputBytes is the longest output of a forked process, held in memory too. One that writes more is killed. 0 means 32 MiB.
+	OutputBytes int
 	// ContentType is that of the answers of ForkMode. Empty means that of the request, else a guess from the answer.
 	ContentType string
 	// CombineOutput puts a forked process's stderr into the answer and not into the log.
@@ -116,7 +121,7 @@ var settings = []string{
 	"cgi_headers", "marshal_request", "debug_headers", "http_buffer_req_body", "buffer_http", "static_path", "prefix_logs",
 	"log_buffer_size", "log_callid", "log_call_id", "ready_path", "jwt_auth", "jwt_auth_debug", "jwt_auth_local",
 	"lambda_concurrency", "lambda_queue", "lambda_init_timeout", "lambda_payload_bytes",
-	"lambda_event",
+	"lambda_event", "fork_body_bytes", "fork_output_bytes",
 }
 
 // ignored are settings of the OpenFaaS watchdogs that change nothing here. Saying so beats silence.
@@ -142,6 +147,8 @@ func ParseEnv(environ []string) (Config, error) {
 		LameDuck:       v.duration("healthcheck_interval", defaultLameDuck),
 		MaxInFlight:    v.number("max_inflight", 0),
 		ReadyPath:      v.readyPath(),
+		BodyBytes:      v.number("fork_body_bytes", 0),
+		OutputBytes:    v.number("fork_output_bytes", 0),
 		ContentType:    v.text("content_type", ""),
 		CombineOutput:  v.boolean("combine_output", dialect == Classic),
 		NoHeaders:      !v.boolean("cgi_headers", true),

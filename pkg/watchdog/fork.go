@@ -2,11 +2,14 @@ package watchdog
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"os"
 	"strconv"
@@ -25,6 +28,8 @@ type forkMode struct {
 	stderr  *lineLog
 	log     *slog.Logger
 	null    *os.File // stdin of an invocation without a body
+
+	bodyBytes, outputBytes int // what may be held of one invocation
 }
 
 func newForkMode(cfg *Config, procs *processes, log *slog.Logger, stdout, stderr *Sink) *forkMode {
@@ -36,8 +41,14 @@ func newForkMode(cfg *Config, procs *processes, log *slog.Logger, stdout, stderr
 		stdout:  stdout,
 		stderr:  newLineLog(stderr, "stderr", cfg.PrefixLogs, cfg.LineBytes),
 		log:     log,
+
+		bodyBytes:   forkBytes(cfg.BodyBytes),
+		outputBytes: forkBytes(cfg.OutputBytes),
 	}
 }
+
+// forkBytes leaves room for the one byte more that is read to tell that there is more.
+func forkBytes(configured int) int { return min(cmp.Or(configured, defaultForkBytes), math.MaxInt-1) }
 
 // start finds the program. In our own dialect a function without one never gets ready, so that an update to it leaves the old
 // version serving; in the others every call of it answers 500, as it always did.
@@ -89,10 +100,17 @@ func (m *forkMode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	started := time.Now()
+	// Counted from here, as write_timeout is by net/http, so that whatever happens is answered in time.
+	ctx, cancel := withLimit(r.Context(), limitOf(m.cfg, r))
+	defer cancel()
 	m.debugHeaders("in", r.Header)
-	stdin, err := readBody(r)
-	if err != nil {
-		m.refuse(w, http.StatusBadRequest, err)
+	stdin, err := m.readBody(ctx, w, r)
+	switch {
+	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		m.answer(w, r, nil, ctx.Err(), time.Since(started))
+		return
+	case err != nil:
+		m.refuse(w, requestStatus(err), err)
 		return
 	}
 	environ, err := m.environFor(r)
@@ -103,8 +121,6 @@ func (m *forkMode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if m.cfg.MarshalRequest {
 		stdin = marshalRequest(r.Header, stdin)
 	}
-	ctx, cancel := withLimit(r.Context(), limitOf(m.cfg, r))
-	defer cancel()
 	output, err := m.run(ctx, environ, stdin)
 	m.answer(w, r, output, err, time.Since(started))
 }
@@ -117,14 +133,35 @@ func allowedMethod(method string) bool {
 	return false
 }
 
-// readBody reads the whole body before anything is started, so that a request which breaks off runs nothing.
-func readBody(r *http.Request) ([]byte, error) {
+// errBodyTooBig refuses a request that is longer than may be held.
+var errBodyTooBig = errors.New("the request's body is longer than fork_body_bytes allows")
+
+// readBody reads the whole body before anything is started, so that a request which breaks off runs nothing. It ends with ctx.
+func (m *forkMode) readBody(ctx context.Context, w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	most := int64(m.bodyBytes)
+	if r.ContentLength > most {
+		return nil, errBodyTooBig
+	}
+	over := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(over)
+		// Ends the read that is pending. A connection that cannot do it has gone.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+	})
+	defer func() {
+		if !stop() {
+			<-over // or the next request on this connection could meet the deadline
+		}
+	}()
 	var body bytes.Buffer
 	if n := r.ContentLength; n > 0 {
 		// Room for what is announced, but only so much on the client's word.
 		body.Grow(int(min(n+bytes.MinRead, 1<<20)))
 	}
-	_, err := body.ReadFrom(r.Body)
+	n, err := body.ReadFrom(io.LimitReader(r.Body, most+1))
+	if n > most {
+		return nil, errBodyTooBig
+	}
 	return body.Bytes(), err
 }
 
@@ -167,6 +204,9 @@ func (m *forkMode) answer(w http.ResponseWriter, r *http.Request, output []byte,
 		m.text(w, status, append(fmt.Appendln(nil, exit), output...))
 	case errors.As(err, &spawn):
 		status = spawnStatus(spawn)
+		m.text(w, status, fmt.Appendln(nil, err))
+	case errors.Is(err, errOutputTooBig):
+		status = http.StatusInternalServerError
 		m.text(w, status, fmt.Appendln(nil, err))
 	case errors.Is(err, context.DeadlineExceeded):
 		status = m.timedOut(w)
@@ -241,6 +281,8 @@ func (m *forkMode) note(r *http.Request, status, bytes int, err error, took time
 
 func requestStatus(err error) int {
 	switch err {
+	case errBodyTooBig:
+		return http.StatusRequestEntityTooLarge
 	case errHeaderTooBig:
 		return http.StatusRequestHeaderFieldsTooLarge
 	case errURITooLong:

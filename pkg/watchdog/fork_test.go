@@ -105,6 +105,18 @@ func TestForkMode(t *testing.T) {
 		{name: "X-Timeout 0 ignored", environ: []string{"fprocess=sleep 100", "exec_timeout=50ms"}, header: []string{"X-Timeout: 0s"}, status: 504},
 		{name: "X-Timeout negative ignored", environ: []string{"fprocess=echo yes"}, header: []string{"X-Timeout: -1s"}, status: 200, want: "yes\n"},
 
+		{name: "body as long as allowed", environ: []string{"fprocess=cat", "fork_body_bytes=5"}, body: "12345", status: 200, want: "12345"},
+		{name: "body too long", environ: []string{"fprocess=cat", "fork_body_bytes=5"}, body: "123456", status: 413,
+			want: "the request's body is longer than fork_body_bytes allows\n"},
+		{name: "body of 33 MiB", environ: []string{"fprocess=wc -c"}, body: strings.Repeat("x", 33<<20), status: 413,
+			wantMatch: "fork_body_bytes"},
+		{name: "output as long as allowed", environ: []string{"fprocess=printf 12345", "fork_output_bytes=5"}, status: 200, want: "12345"},
+		{name: "the longest limits", environ: []string{"fprocess=cat", "fork_body_bytes=9223372036854775807", "fork_output_bytes=9223372036854775807"},
+			body: "12345", status: 200, want: "12345"},
+		{name: "output too long", environ: []string{"fprocess=printf 123456", "fork_output_bytes=5"}, status: 500,
+			want: "the function's output is longer than fork_output_bytes allows\n", wantLog: "status=500"},
+		{name: "output without end", environ: []string{"fprocess=yes"}, status: 500, wantMatch: "fork_output_bytes"},
+
 		{name: "output of a background process", environ: []string{sh("(sleep 0.1; echo late) & echo early")}, status: 200, want: "early\nlate\n"},
 		{name: "write_debug", environ: []string{"fprocess=cat", "write_debug=true"}, body: "hello", status: 200, want: "hello", stdout: "hello\n"},
 		{name: "no write_debug", environ: []string{"fprocess=cat"}, body: "hello", status: 200, want: "hello", notInStdout: "hello"},
@@ -184,6 +196,24 @@ func TestForkMode_BodyCutShortRunsNothing(t *testing.T) {
 	}
 	if _, err := os.Stat(ran); err == nil {
 		t.Error("the function ran")
+	}
+}
+
+func TestForkMode_ChunkedBodyTooLong(t *testing.T) {
+	f := serve(t, "fprocess=cat", "fork_body_bytes=5")
+	got := f.doCtx(context.Background(), "POST", "/", io.MultiReader(strings.NewReader("123"), strings.NewReader("456")))
+	if got.status != 413 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// The limit counts while the body is read too, and is answered.
+func TestForkMode_BodyThatStalls(t *testing.T) {
+	f := serve(t, "fprocess=cat", "write_timeout=100ms", "healthcheck_interval=0")
+	conn := f.raw("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+	answer, err := io.ReadAll(conn)
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 504 ") {
+		t.Errorf("answer %q, %v", answer, err)
 	}
 }
 
