@@ -35,6 +35,8 @@ The variables are those of the OpenFaaS watchdogs. Those needed most:
   upstream_url   mode http: where the process serves (default http://127.0.0.1:$PORT, PORT 8082)
   exec_timeout   how long an invocation may run
   max_inflight   how many may run at once
+  fork_body_bytes, fork_output_bytes
+                 mode fork: how long a request and an answer may be (default 33554432, 32 MiB)
   port           where to listen (default 8080)
 `
 
@@ -48,6 +50,11 @@ func main() {
 // run is main with its surroundings as parameters. It returns the exit code: 0 after an orderly end, 2 for a wrong command
 // line, 1 for everything else.
 func run(args, environ []string, stdout, stderr io.Writer) int {
+	// Before anything else, and whatever the command: a health check has the container's environment too, and runs beside the function.
+	if err := keepPrivate(); err != nil {
+		fmt.Fprintln(stderr, "dc-watchdog:", err)
+		return 1
+	}
 	flags := flag.NewFlagSet("dc-watchdog", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() { fmt.Fprint(stderr, usage) }

@@ -51,6 +51,9 @@
 //     the function except what has made a session of its own.
 //   - The limit of an invocation kills the group and is answered at once, whoever holds a pipe open.
 //   - exec_timeout does not end event streams, NDJSON streams and upgraded connections; X-Timeout lowers any limit and lifts none.
+//   - mode fork takes bodies of fork_body_bytes at most (else 413) and outputs of fork_output_bytes (else the process is killed and 500
+//     answered). Both are 32 MiB by default: what is held for one caller must not end the container.
+//   - The limit of an invocation counts from its headers, so that reading its body is part of it.
 //   - write_timeout is no limit unless it is set, and 0 means none.
 //   - A connection to the function waits until it listens, up to 30 s. With a ready_path it waits for that; readiness does too.
 //     Every probe of /_/ready asks the process: it opens a connection, or gets the ready_path.
@@ -62,9 +65,11 @@
 //
 // No process outlives its invocation unless it has made a session of its own (setsid), when it lives until the container ends, or
 // the container has no /proc, when only the process group is killed. No zombie stays if this program is process 1 or a subreaper; an
-// exit that belongs to an invocation is taken by nobody else. No pipe of the function is ever left unread. An invocation that was taken is answered, unless
-// it outlives the drain deadline. What is in memory of a request and its answer is all of both in mode fork, and 32 KiB each way in
-// mode http. DC_* variables, with the pod's secret among them, never reach the function.
+// exit that belongs to an invocation is taken by nobody else. No pipe of the function is ever left unread while it may be written. An
+// invocation that was taken is answered, unless it outlives the drain deadline. What is in memory of a request and its answer is all
+// of both in mode fork, within its two limits, and 32 KiB each way in mode http. DC_* variables, with the pod's secret among them,
+// are not in the function's environment, and dc-watchdog closes its own to it: see prctl(2), PR_SET_DUMPABLE. A function with
+// CAP_SYS_PTRACE reads it all the same.
 //
 // # Left to others
 //
