@@ -170,6 +170,14 @@ func TestCheckResources(t *testing.T) {
 		{"above", &function.Resources{CPU: "1"}, &function.Resources{CPU: "1001m"}, false},
 		{"no limit", nil, &function.Resources{Memory: "1Ti"}, true},
 		{"no quantity", &function.Resources{Memory: "much"}, nil, false},
+		{"a GPU", &function.Resources{NvidiaGPU: "2"}, nil, true},
+		{"a GPU, requested as well", &function.Resources{AMDGPU: "1"}, &function.Resources{AMDGPU: "1"}, true},
+		{"no GPU", &function.Resources{IntelGPU: "0"}, nil, true},
+		{"half a GPU", &function.Resources{NvidiaGPU: "500m"}, nil, false},
+		{"a GPU and a half", &function.Resources{IntelGPU: "1.5"}, &function.Resources{IntelGPU: "1.5"}, false},
+		{"a GPU without a limit", nil, &function.Resources{NvidiaGPU: "1"}, false},
+		{"fewer GPUs than the limit", &function.Resources{AMDGPU: "2"}, &function.Resources{AMDGPU: "1"}, false},
+		{"another GPU than the limit's", &function.Resources{AMDGPU: "1"}, &function.Resources{IntelGPU: "1"}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := checkResources(&function.Function{Spec: function.Spec{Limits: test.limits, Requests: test.requests}})

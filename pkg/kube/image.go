@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,11 +36,33 @@ const (
 	maxRegistryAnswer = 8 << 20
 )
 
+// imageForm is the grammar by which container runtimes read references, which is narrower than that of the library that
+// asks registries (https://pkg.go.dev/github.com/distribution/reference). Its group is the registry's port.
+var imageForm = func() *regexp.Regexp {
+	const (
+		label     = `[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?`
+		registry  = `(?:` + label + `(?:\.` + label + `)*|\[[a-fA-F0-9:]+\])(?::([0-9]+))?`
+		component = `[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*`
+		tag       = `[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}`
+	)
+	return regexp.MustCompile(`^(?:` + registry + `/)?` + component + `(?:/` + component + `)*(?::` + tag + `)?(?:@sha256:[a-f0-9]{64})?$`)
+}()
+
+const maxPort = 1<<16 - 1
+
 // parseImage reads an image reference as container runtimes do.
 func parseImage(image string) (name.Reference, error) {
+	form := imageForm.FindStringSubmatch(image)
+	if form == nil {
+		return nil, function.Invalidf("image %.200q: give [REGISTRY[:PORT]/]NAME[:TAG][@sha256:DIGEST], where NAME has a-z, 0-9 and, between those, -, _, . and /", image)
+	}
+	if port, err := strconv.Atoi(form[1]); form[1] != "" && (err != nil || port > maxPort) {
+		return nil, function.Invalidf("image %.200q: the registry's port is above %d", image, maxPort)
+	}
 	ref, err := name.ParseReference(image)
 	if err != nil {
-		return nil, function.Invalidf("image %.200q: %s", image, oneLine(strings.TrimPrefix(err.Error(), "could not parse reference: ")))
+		// What is left: a name in capitals that is no registry's, or one that is too long.
+		return nil, function.Invalidf("image %.200q: its registry has to be a host, such as ghcr.io or localhost:5000, and its name at most 255 of a-z, 0-9, -, _, . and /", image)
 	}
 	return ref, nil
 }

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -256,6 +257,58 @@ func TestResolution_WhatIsAnErrorAndWhatIsNot(t *testing.T) {
 			}
 		})
 	}
+}
+
+// wellFormed and malformed are as container runtimes have it.
+var (
+	wellFormed = []string{
+		"i", "alpine", "alpine:3.20", "foo--bar/a.b_c__d", "ghcr.io/x", "localhost/x", "host:5000/x", "host:65535/x:V_1.0-rc",
+		"Host.example/x", "[::1]:5000/x", "10.0.0.5:5000/a/b/c", "alpine:_x", "a:80000",
+		"x@sha256:" + strings.Repeat("0a", 32), "ghcr.io/x:1@sha256:" + strings.Repeat("0a", 32),
+	}
+	malformed = []string{
+		"", "a//b", "foo/_bar", ".foo", "foo-", "/alpine", "foo/bar/", "alpine:-x", "alpine:", "host:80000/x", "foo..bar/x",
+		"foo___bar", "Foo/bar", "Alpine", "UPPER//:::", "A B", "alpine\n", "http://host/x", "-host/x", "host-.example/x", "[::1/x",
+		"x@", "x@sha256:00", "x@md5:" + strings.Repeat("0a", 32), "x@sha256:" + strings.Repeat("0A", 32),
+		"x:" + strings.Repeat("t", 129), "host/" + strings.Repeat("x", 256),
+	}
+)
+
+func TestParseImage(t *testing.T) {
+	for _, image := range wellFormed {
+		if _, err := parseImage(image); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, image := range malformed {
+		_, err := parseImage(image)
+		if !errors.Is(err, function.ErrInvalid) {
+			t.Errorf("%q was taken: %v", image, err)
+		} else if text := err.Error(); len(text) > 500 || strings.Contains(text, "\n") || !strings.Contains(text, "registry's port") && !strings.Contains(text, "a-z, 0-9") {
+			t.Errorf("%q is refused by %q, which does not say what to mend", image, text)
+		}
+	}
+}
+
+// FuzzParseImage checks that what is accepted can be pinned, and is then the same image.
+func FuzzParseImage(f *testing.F) {
+	for _, image := range slices.Concat(wellFormed, malformed) {
+		f.Add(image)
+	}
+	digest := "sha256:" + strings.Repeat("0", 64)
+	f.Fuzz(func(t *testing.T, image string) {
+		ref, err := parseImage(image)
+		if err != nil {
+			if !errors.Is(err, function.ErrInvalid) || len(err.Error()) > 1200 || strings.Contains(err.Error(), "\n") {
+				t.Errorf("no short line: %q", err)
+			}
+			return
+		}
+		again, err := parseImage(pinned(image, digest))
+		if err != nil || again.Context().Name() != ref.Context().Name() || again.Identifier() != digest {
+			t.Errorf("%q, pinned as %q, reads as %v, %v", image, pinned(image, digest), again, err)
+		}
+	})
 }
 
 // The pinned form of an image is the same repository, as the user spelled it, at the digest.

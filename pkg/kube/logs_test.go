@@ -260,6 +260,14 @@ func TestLogs_FollowGoesBackNoFurtherThanAskedFor(t *testing.T) {
 					t.Fatalf("got %q, want %q", line.Text, want)
 				}
 			}
+			if test.query.Since == nil {
+				return
+			}
+			k.write("cow-b", "-599.8 of the same second", "7 of a replica that came later")
+			w.replica("cow-b")
+			if line := <-lines; line.Text != "of a replica that came later" {
+				t.Errorf("got %q", line.Text)
+			}
 		})
 	}
 }

@@ -232,7 +232,8 @@ func resourcesOf(fn *function.Function) corev1.ResourceRequirements {
 	return corev1.ResourceRequirements{Limits: limits, Requests: requests}
 }
 
-// checkResources refuses quantities that cannot be read and requests above their limit.
+// checkResources refuses what Kubernetes would refuse of the pods: quantities that cannot be read, requests above their
+// limit, and GPUs that are not whole, or of which another number is requested than the limit.
 func checkResources(fn *function.Function) error {
 	limits, err := quantities("limits", fn.Limits)
 	if err != nil {
@@ -246,6 +247,22 @@ func checkResources(fn *function.Function) error {
 		request := requests[name]
 		if limit, ok := limits[name]; ok && request.Cmp(limit) > 0 {
 			return function.Invalidf("requests.%s=%s is above limits.%s=%s", name, request.String(), name, limit.String())
+		}
+	}
+	return checkGPUs(limits, requests)
+}
+
+var gpus = []corev1.ResourceName{"nvidia.com/gpu", "amd.com/gpu", "intel.com/gpu"}
+
+func checkGPUs(limits, requests corev1.ResourceList) error {
+	for _, name := range gpus {
+		limit, limited := limits[name]
+		request, requested := requests[name]
+		switch {
+		case limited && limit.MilliValue()%1000 != 0:
+			return function.Invalidf("limits.%s=%s: give a whole number", name, limit.String())
+		case requested && (!limited || request.Cmp(limit) != 0):
+			return function.Invalidf("requests.%s=%s: a GPU is not shared, so give the same number as limits.%s, or no request", name, request.String(), name)
 		}
 	}
 	return nil

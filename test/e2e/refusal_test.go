@@ -28,6 +28,9 @@ func TestRefusal_ChangesNothing(t *testing.T) {
 	deployment := func(rest string) string {
 		return fmt.Sprintf(`{"service":"new","image":"i","namespace":%q%s}`, namespace, rest)
 	}
+	image := func(image string) string {
+		return fmt.Sprintf(`{"service":"new","image":%q,"namespace":%q}`, image, namespace)
+	}
 	const functions = "/system/functions"
 	tests := []struct {
 		name, method, path, body string
@@ -45,13 +48,21 @@ func TestRefusal_ChangesNothing(t *testing.T) {
 		{"name with a dot", "POST", functions, `{"service":"a.b","image":"i"}`, 400},
 		{"name too long", "POST", functions, `{"service":"` + strings.Repeat("a", 64) + `","image":"i"}`, 400},
 		{"name that begins with a digit", "POST", functions, `{"service":"1a","image":"i"}`, 400},
-		{"image that cannot be parsed", "POST", functions, `{"service":"new","namespace":"` + namespace + `","image":"UPPER//:::"}`, 400},
+		{"image that cannot be parsed", "POST", functions, image("UPPER//:::"), 400},
+		{"image with an empty part", "POST", functions, image("a//b"), 400},
+		{"image with an underscore in front", "POST", functions, image("foo/_bar"), 400},
+		{"image with a dash at the end", "POST", functions, image("foo-"), 400},
+		{"image that begins with a slash", "POST", functions, image("/alpine"), 400},
+		{"image with a bad tag", "POST", functions, image("alpine:-x"), 400},
+		{"image at a port that is none", "POST", functions, image("host:80000/x"), 400},
 		{"reserved label", "POST", functions, deployment(`,"labels":{"faas_function":"other"}`), 400},
 		{"label that Kubernetes refuses", "POST", functions, deployment(`,"labels":{"a":"two words"}`), 400},
 		{"bad scale label", "POST", functions, deployment(`,"labels":{"com.openfaas.scale.min":"-1"}`), 400},
 		{"minimum above maximum", "POST", functions, deployment(`,"labels":{"com.openfaas.scale.min":"3","com.openfaas.scale.max":"2"}`), 400},
 		{"bad quantity", "POST", functions, deployment(`,"limits":{"memory":"lots"}`), 400},
 		{"request above its limit", "POST", functions, deployment(`,"limits":{"memory":"1Mi"},"requests":{"memory":"2Mi"}`), 400},
+		{"half a GPU", "POST", functions, deployment(`,"limits":{"nvidia.com/gpu":"500m"}`), 400},
+		{"GPU without a limit", "POST", functions, deployment(`,"requests":{"nvidia.com/gpu":"1"}`), 400},
 		{"missing secret", "POST", functions, deployment(`,"secrets":["absent"]`), 400},
 		{"bad secret name", "POST", functions, deployment(`,"secrets":["../etc"]`), 400},
 		{"bad environment name", "POST", functions, deployment(`,"envVars":{"a=b":"c"}`), 400},
