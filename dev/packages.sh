@@ -34,5 +34,5 @@ fi
 echo "==> installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-# A leftover that only the packages' maintainer scripts would say is kept quiet unless something fails.
+# Only errors are worth reading.
 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

@@ -84,6 +84,7 @@ func TestCluster(t *testing.T) {
 	run("everything comes back after kill -9", (*harness).testKills)
 	run("up on a running cluster is quick", (*harness).testUpAgain)
 	run("down leaves no trace", (*harness).testDown)
+	run("without its state folder it ends by itself", (*harness).testLostState)
 }
 
 // devcluster runs the program as the Makefile does.
@@ -495,31 +496,42 @@ func (h *harness) testUpAgain() {
 
 func (h *harness) testDown() {
 	h.devcluster("down")
-	if out, err := exec.Command("ip", "netns").CombinedOutput(); err != nil || bytes.Contains(out, []byte(h.ID())) {
-		h.Errorf("namespaces are left: %v\n%s", err, out)
+	if err := h.traces(); err != nil {
+		h.Error(err)
 	}
-	if mounts, err := os.ReadFile("/proc/mounts"); err != nil || bytes.Contains(mounts, []byte(h.ID())) || bytes.Contains(mounts, []byte(h.Dir)) {
-		h.Errorf("mounts are left: %v\n%s", err, mounts)
-	}
-	if groups, err := filepath.Glob("/sys/fs/cgroup/*" + h.Cgroup() + "*"); err != nil || len(groups) > 0 {
-		h.Errorf("control groups are left: %v %v", err, groups)
-	}
-	if out, err := exec.Command("ip", "-o", "link").CombinedOutput(); err != nil || bytes.Contains(out, []byte("veth")) {
-		h.Errorf("interfaces are left: %v\n%s", err, out)
-	}
-	if _, err := os.Stat(h.Dir); !errors.Is(err, os.ErrNotExist) {
-		h.Errorf("the state folder is left: %v", err)
-	}
-	ps, err := exec.Command("ps", "-eo", "pid,args").CombinedOutput()
-	if err != nil {
-		h.Fatal(err)
-	}
-	for line := range strings.Lines(string(ps)) {
-		if strings.Contains(line, h.Dir) || strings.Contains(line, "--name="+testName) {
-			h.Errorf("a process is left: %s", line)
+}
+
+func (h *harness) testLostState() {
+	h.devcluster("up", "--nodes=1")
+	h.eventually("the state folder's end", recovery, func() error {
+		return os.RemoveAll(h.Dir) // fails as long as somebody writes there
+	})
+	h.eventually("an end without a trace", recovery, h.traces)
+}
+
+// traces reports what there is to see of the cluster outside its state folder.
+func (h *harness) traces() error {
+	for what, command := range map[string][]string{
+		"namespace": {"ip", "netns"}, "interface": {"ip", "-o", "link"}, "mount": {"cat", "/proc/mounts"},
+		"process": {"ps", "-eo", "pid,args"}, "control group": {"find", "/sys/fs/cgroup", "-maxdepth", "2", "-name", "dev-*"},
+	} {
+		out, err := exec.Command(command[0], command[1:]...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%v: %w: %s", command, err, out)
+		}
+		for line := range strings.Lines(string(out)) {
+			if strings.Contains(line, h.ID()) || strings.Contains(line, h.Dir+"/") || strings.Contains(line, "--name="+testName) {
+				return fmt.Errorf("a %s is left: %s", what, line)
+			}
 		}
 	}
-	if err := h.forwarded(); err == nil {
-		h.Error("the gateway's port still answers")
+	if _, err := os.Stat(h.Dir); !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("the state folder is left: %v", err)
 	}
+	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", h.GatewayPort))
+	if err == nil {
+		conn.Close()
+		return errors.New("the gateway's port is still served")
+	}
+	return nil
 }

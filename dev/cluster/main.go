@@ -73,7 +73,7 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		return cluster.Down(ctx, c, personLog())
+		return cluster.Down(ctx, c, say)
 	}
 	c, err := layout.Load(f.root, f.name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -125,7 +125,7 @@ func up(ctx context.Context, f flags) error {
 		return err
 	}
 	c.Nodes, c.GatewayPort, c.APIPort = f.nodes, f.gatewayPort, f.apiPort
-	if err := cluster.Up(ctx, c, personLog()); err != nil {
+	if err := cluster.Up(ctx, c, say); err != nil {
 		return err
 	}
 	made, err := layout.Load(f.root, f.name)
@@ -154,16 +154,7 @@ func get(c layout.Cluster, args []string) error {
 	return nil
 }
 
-// personLog is for someone who watches: no times, no levels.
-func personLog() *slog.Logger {
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{
-		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			if a.Key == slog.TimeKey || a.Key == slog.LevelKey {
-				return slog.Attr{}
-			}
-			return a
-		},
-	}))
-}
+// say tells whoever watches.
+func say(what string) { fmt.Fprintln(os.Stderr, "    "+what) }
 
 func processLog() *slog.Logger { return slog.New(slog.NewTextHandler(os.Stderr, nil)) }

@@ -16,5 +16,6 @@
 // Up repeats every step and each step leaves alone what is right already, so it is safe to run at any time; a lock makes two
 // of them take turns. Down first takes away the wish that the cluster runs (the file "wanted"), so nobody starts anything
 // again, then kills guard, supervisor and nodes in this order, and removes namespaces, control groups and the state folder.
-// A supervisor that finds the wish gone, as when somebody deleted the state folder, kills the nodes and ends.
+// A supervisor that finds the wish gone, as when somebody deleted the state folder, kills the nodes, removes the same, and
+// ends.
 package cluster

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,8 +24,8 @@ const (
 )
 
 // Down removes the cluster and all that it made, whether or not it runs or was ever complete.
-func Down(ctx context.Context, c layout.Cluster, log *slog.Logger) error {
-	unlock, err := lockUpDown(ctx, c, log)
+func Down(ctx context.Context, c layout.Cluster, say func(string)) error {
+	unlock, err := lockUpDown(ctx, c, say)
 	if err != nil {
 		return err
 	}
@@ -40,12 +39,8 @@ func Down(ctx context.Context, c layout.Cluster, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if err := network.Remove(ctx, c); err != nil {
+	if err := removeTraces(ctx, c); err != nil {
 		return err
-	}
-	// A group that has just lost its last process may stay busy for a moment.
-	if err := retry(ctx, func() error { return cgroup.Remove(c.Cgroup()) }); err != nil {
-		return fmt.Errorf("control groups: %w", err)
 	}
 	if err := removeState(c); err != nil {
 		return err
@@ -77,7 +72,12 @@ func killAll(ctx context.Context, c layout.Cluster) (killed []int, err error) {
 			killed = append(killed, pid)
 		}
 	}
-	return killed, retry(ctx, func() error {
+	return killed, killInside(ctx, c)
+}
+
+// killInside kills whatever runs in one of the cluster's network namespaces.
+func killInside(ctx context.Context, c layout.Cluster) error {
+	return retry(ctx, func() error {
 		pids, err := network.Processes(ctx, c)
 		if err != nil {
 			return err
@@ -92,6 +92,18 @@ func killAll(ctx context.Context, c layout.Cluster) (killed []int, err error) {
 		}
 		return nil
 	})
+}
+
+// removeTraces removes what a cluster without processes still shows outside its state folder.
+func removeTraces(ctx context.Context, c layout.Cluster) error {
+	if err := network.Remove(ctx, c); err != nil {
+		return err
+	}
+	// A group that has just lost its last process may stay busy for a moment.
+	if err := retry(ctx, func() error { return cgroup.Remove(c.Cgroup()) }); err != nil {
+		return fmt.Errorf("control groups: %w", err)
+	}
+	return nil
 }
 
 // removeState deletes the state folder, but never through a mount: that would delete what is mounted.

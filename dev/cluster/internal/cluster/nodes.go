@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -58,15 +57,5 @@ func (s *nodes) start(n layout.Node) error {
 		err := cmd.Wait()
 		s.log.Warn("node ended", "node", n.Name(), "err", err)
 	}()
-	return nil
-}
-
-// kill kills every node and returns once all their processes are gone.
-func (s *nodes) kill(ctx context.Context) error {
-	for _, n := range s.cluster.AllNodes() {
-		if _, err := proc.KillHolder(ctx, n.Lock()); err != nil {
-			return fmt.Errorf("kill %s: %w", n.Name(), err)
-		}
-	}
 	return nil
 }

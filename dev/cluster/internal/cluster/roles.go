@@ -82,8 +82,9 @@ func everyWatch(ctx context.Context, c layout.Cluster, step func() error) error 
 	return nil
 }
 
-// Supervise keeps the nodes, the forwarder and the guard running until the cluster is not wanted any more. Then, unless
-// someone else already has, it kills the nodes.
+// Supervise keeps the nodes, the forwarder and the guard running until the cluster is not wanted any more. Unless a Down is
+// quicker, it then removes what is outside the state folder: that may have been deleted, locks, program and all, and nobody
+// else would.
 func Supervise(ctx context.Context, c layout.Cluster, log *slog.Logger) error {
 	lock, err := proc.TryLock(superviseRole.lock(c), os.Getpid())
 	if errors.Is(err, proc.ErrHeld) {
@@ -114,5 +115,10 @@ func Supervise(ctx context.Context, c layout.Cluster, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return nodes.kill(context.WithoutCancel(ctx))
+	ctx, cancel = context.WithTimeout(context.Background(), downTimeout)
+	defer cancel()
+	if err := killInside(ctx, c); err != nil {
+		return err
+	}
+	return removeTraces(ctx, c)
 }

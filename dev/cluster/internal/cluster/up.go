@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -24,12 +23,12 @@ import (
 const upTimeout = 3 * time.Minute
 
 // Up makes the cluster run and returns once it is ready for use. Zero ports in c mean the ones chosen before, or any free
-// ones. Log tells a person what goes on.
-func Up(ctx context.Context, c layout.Cluster, log *slog.Logger) error {
+// ones. It tells a person by say what it waits for.
+func Up(ctx context.Context, c layout.Cluster, say func(string)) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	unlock, err := lockUpDown(ctx, c, log)
+	unlock, err := lockUpDown(ctx, c, say)
 	if err != nil {
 		return err
 	}
@@ -57,14 +56,14 @@ func Up(ctx context.Context, c layout.Cluster, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	log.Info("waiting for the API server")
+	say("waiting for the API server")
 	if err := retry(ctx, func() error { return client.Ready(ctx) }); err != nil {
 		return fmt.Errorf("the API server does not get ready, see %s: %w", c.Path("logs"), err)
 	}
 	if err := bootstrap(ctx, c, client); err != nil {
 		return err
 	}
-	log.Info("waiting for the nodes and DNS")
+	say("waiting for the nodes and DNS")
 	if err := retry(ctx, func() error { return nodesReady(ctx, c, client) }); err != nil {
 		return fmt.Errorf("the nodes do not get ready, see %s: %w", c.Path("logs"), err)
 	}
@@ -74,12 +73,12 @@ func Up(ctx context.Context, c layout.Cluster, log *slog.Logger) error {
 	return nil
 }
 
-func lockUpDown(ctx context.Context, c layout.Cluster, log *slog.Logger) (unlock func(), err error) {
+func lockUpDown(ctx context.Context, c layout.Cluster, say func(string)) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(c.Dir), 0o755); err != nil {
 		return nil, err
 	}
 	lock, err := proc.WaitLock(ctx, c.UpDownLock(), os.Getpid(), func(holder int) {
-		log.Info("waiting for another up or down of this cluster", "pid", holder)
+		say(fmt.Sprintf("waiting for another up or down of this cluster, process %d", holder))
 	})
 	if err != nil {
 		return nil, err
