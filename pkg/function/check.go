@@ -14,8 +14,11 @@ const (
 	maxPrefixLength = 253
 	// maxQuantityLength has room for any number of bytes that there are.
 	maxQuantityLength = 40
-	// maxMetadataBytes bounds labels and annotations together; Kubernetes refuses an object with more.
-	maxMetadataBytes = 256 << 10
+	// maxMetadataBytes bounds labels and annotations together. Kubernetes refuses an object with more than 256 KiB, and
+	// the provider and kubectl add theirs.
+	maxMetadataBytes = 200 << 10
+	// maxEnvBytes bounds environment and process together: etcd refuses an object of more than 1.5 MiB.
+	maxEnvBytes = 256 << 10
 )
 
 var (
@@ -149,6 +152,7 @@ func checkQualifiedName(kind, key string) error {
 }
 
 func checkEnv(s Spec) error {
+	size := len(s.Process)
 	for _, key := range slices.Sorted(maps.Keys(s.Env)) {
 		switch {
 		case !envForm.MatchString(key), key == ".", strings.HasPrefix(key, ".."):
@@ -158,9 +162,13 @@ func checkEnv(s Spec) error {
 		case strings.ContainsRune(s.Env[key], 0):
 			return Invalidf("environment variable %.80q: a value cannot contain a NUL byte", key)
 		}
+		size += len(key) + len(s.Env[key])
 	}
 	if strings.ContainsRune(s.Process, 0) {
 		return Invalidf("the process to run cannot contain a NUL byte")
+	}
+	if size > maxEnvBytes {
+		return Invalidf("environment variables and process have %d bytes together; at most %d are allowed", size, maxEnvBytes)
 	}
 	return nil
 }
@@ -180,10 +188,16 @@ func checkSecrets(s Spec) error {
 }
 
 func checkConstraints(s Spec) error {
+	asked := make(map[string]bool, len(s.Constraints))
 	for _, constraint := range s.Constraints {
-		if _, _, err := ParseConstraint(constraint); err != nil {
+		key, _, err := ParseConstraint(constraint)
+		if err != nil {
 			return err
 		}
+		if asked[key] {
+			return Invalidf("constraint %.80q: the label is asked for twice", constraint)
+		}
+		asked[key] = true
 	}
 	return nil
 }

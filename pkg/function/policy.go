@@ -27,6 +27,8 @@ const (
 	defaultZeroAfter = 15 * time.Minute
 	// maxScale bounds what a label may ask for: a typing error must not ask a cluster for a million pods.
 	maxScale = 1000
+	// watchdogPort is the only one on which replicas are called. Another would never be found ready.
+	watchdogPort = "8080"
 )
 
 // Policy is what the labels and annotations of a Spec say, parsed once.
@@ -90,6 +92,9 @@ func parsePolicy(s Spec) (Policy, error) {
 	}
 	if p.Mode, p.ModeAnnotated, err = parseMode(s); err != nil {
 		return Policy{}, err
+	}
+	if v := s.Env["port"]; p.Watchdog() && v != "" && v != watchdogPort {
+		return Policy{}, Invalidf("environment variable port=%.80q: functions are called on port %s", v, watchdogPort)
 	}
 	if p.Heap, err = parseFlag(s.Annotations, "annotation", AnnotationHeap); err != nil {
 		return Policy{}, err

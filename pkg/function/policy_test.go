@@ -66,6 +66,8 @@ func TestCheck_PolicyOfAnnotations(t *testing.T) {
 	processHTTP.Env = map[string]string{"mode": "http"}
 	entrypointHTTP := smallest()
 	entrypointHTTP.Env = map[string]string{"mode": "http"}
+	ownPort := smallest()
+	ownPort.Env = map[string]string{"port": "9999"}
 	both := withAnnotations("com.dragonchain.mode", "http")
 	both.Env = map[string]string{"mode": "fork"}
 	for name, c := range map[string]struct {
@@ -76,6 +78,7 @@ func TestCheck_PolicyOfAnnotations(t *testing.T) {
 		"a process is forked":                    {process, function.Policy{Mode: function.ModeFork}},
 		"mode in the environment":                {processHTTP, function.Policy{Mode: function.ModeHTTP}},
 		"the environment of an image of its own": {entrypointHTTP, function.Policy{}},
+		"a port for an image of its own":         {ownPort, function.Policy{}},
 		"mode in an annotation":                  {withAnnotations("com.dragonchain.mode", "fork"), function.Policy{Mode: function.ModeFork, ModeAnnotated: true}},
 		"mode lambda":                            {withAnnotations("com.dragonchain.mode", "lambda"), function.Policy{Mode: function.ModeLambda, ModeAnnotated: true}},
 		"the environment wins":                   {both, function.Policy{Mode: function.ModeFork}},
@@ -102,6 +105,8 @@ func TestCheck_PolicyOfAnnotations(t *testing.T) {
 func TestCheck_PolicyRefused(t *testing.T) {
 	badMode := smallest()
 	badMode.Process, badMode.Env = "cat", map[string]string{"mode": "turbo"}
+	badPort := smallest()
+	badPort.Process, badPort.Env = "cat", map[string]string{"port": "9999"}
 	for name, spec := range map[string]function.Spec{
 		"com.openfaas.scale.min=two":           withLabels("com.openfaas.scale.min", "two"),
 		"com.openfaas.scale.min=-1":            withLabels("com.openfaas.scale.min", "-1"),
@@ -114,6 +119,7 @@ func TestCheck_PolicyRefused(t *testing.T) {
 		"com.openfaas.scale.zero-duration=1d":  withLabels("com.openfaas.scale.zero-duration", "1d"),
 		"com.dragonchain.mode=turbo":           withAnnotations("com.dragonchain.mode", "turbo"),
 		"variable mode=turbo":                  badMode,
+		"variable port=9999":                   badPort,
 		"com.dragonchain.heap=1":               withAnnotations("com.dragonchain.heap", "1"),
 		"com.dragonchain.heap-quota=0":         withAnnotations("com.dragonchain.heap-quota", "0"),
 		"com.openfaas.ready.http.path=ready":   withAnnotations("com.openfaas.ready.http.path", "ready"),
