@@ -35,7 +35,8 @@ type Config struct {
 	QueueDepth int
 	// InitLimit is how long a process may take to ask for its first event. 0 means 10 s.
 	InitLimit time.Duration
-	// Timeout tells how long a request's invocation may take, from its coming; a process that has it is killed then. nil, or an answer of 0, means 300 s.
+	// Timeout tells how long a request's invocation may take, from its coming; a process that has it is killed then. nil, or an
+	// answer of 0, means 300 s.
 	Timeout func(*http.Request) time.Duration
 	// HTTPEvents makes the event of a request out of all of it, and its response out of the answer, as Lambda's function URLs do
 	// (payload format 2.0). Otherwise its body is the event, and the answer is the response's. The Invoke API is the same with both.

@@ -59,8 +59,8 @@
 // after another, and the one used last is used next.
 //
 // In memory are bodies of up to 64 KiB for each request, and larger ones in a space of (processes + 2) times the payload limit for
-// events and as much for answers, for which the later ones wait; streams take 32 KiB. When Run returns no process, goroutine or
-// port is left.
+// events and as much for answers, for which the later ones wait; streams take 32 KiB. An event that is still coming, or waiting for
+// memory, when its invocation's time is over is given up. When Run returns no process, goroutine or port is left.
 //
 // # Left to others
 //

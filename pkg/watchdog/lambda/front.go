@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -24,7 +25,7 @@ func (p *Pool) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serveRaw takes any method and path.
 func (p *Pool) serveRaw(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
-	inv, release, err := p.newInvocation(r)
+	inv, release, err := p.newInvocation(w, r)
 	if err != nil {
 		p.refuse(w, r, err)
 		return
@@ -134,15 +135,15 @@ func (p *prelude) set(h http.Header) {
 // errTooLarge is an event above the limit.
 var errTooLarge = errors.New("the event is too large")
 
-// newInvocation reads an event. release gives its memory back. Nobody's event is the empty object, as when a function is invoked
+// newInvocation reads an event, for as long as the invocation may take. release gives its memory back. Nobody's event is the empty object, as when a function is invoked
 // without a payload.
-func (p *Pool) newInvocation(r *http.Request) (inv *invocation, release func(), err error) {
+func (p *Pool) newInvocation(w http.ResponseWriter, r *http.Request) (inv *invocation, release func(), err error) {
 	timeout := p.cfg.timeout(r)
 	deadline := time.Now().Add(timeout)
 	limit := p.cfg.PayloadBytes
-	body, err := p.events.read(r.Context(), r.Body, r.ContentLength, limit, 0)
+	body, err := p.readEvent(w, r, deadline)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the event: %w", err)
+		return nil, nil, err
 	}
 	if body.size > limit {
 		return nil, nil, errTooLarge
@@ -166,11 +167,37 @@ func (p *Pool) newInvocation(r *http.Request) (inv *invocation, release func(), 
 	}, body.release, nil
 }
 
+// readEvent reads the body of r, until deadline: a caller that stops sending must not keep the memory from others.
+func (p *Pool) readEvent(w http.ResponseWriter, r *http.Request, deadline time.Time) (payload, error) {
+	ctx, cancel := context.WithDeadline(r.Context(), deadline)
+	defer cancel()
+	cut := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(cut)
+		// The server sets another for the next request. Not every writer can do it; that of an http.Server can.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+	})
+	body, err := p.events.read(ctx, r.Body, r.ContentLength, p.cfg.PayloadBytes, 0)
+	if !stop() {
+		<-cut // it must not hit the next request
+	}
+	switch {
+	case err == nil:
+		return body, nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return body, errBusy // other events have had the memory all the time
+	case errors.Is(err, os.ErrDeadlineExceeded) && !time.Now().Before(deadline): // or it was the server's end
+		return body, errLate
+	}
+	return body, fmt.Errorf("read the event: %w", err)
+}
+
 // refuse answers a request that no process has got.
 func (p *Pool) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	status := http.StatusBadRequest
 	switch {
-	case r.Context().Err() != nil && !errors.Is(err, errTooLarge):
+	// A read that is out of time ends the context too.
+	case r.Context().Err() != nil && !errors.Is(err, errTooLarge) && !errors.Is(err, errLate):
 		p.log.Debug("caller went away", "path", r.URL.Path)
 		panic(http.ErrAbortHandler) // so that no empty 200 goes to a client that has only closed its sending side
 	case errors.Is(err, errBusy):

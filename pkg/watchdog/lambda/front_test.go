@@ -1,10 +1,14 @@
 package lambda
 
 import (
+	"bufio"
 	"context"
+	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 const invokePath = "/2015-03-31/functions/function/invocations"
@@ -100,6 +104,48 @@ func TestRaw(t *testing.T) {
 	if want := int64(3 << 20); w.pool.events.left != want {
 		t.Errorf("%d bytes are left for events, want %d", w.pool.events.left, want)
 	}
+}
+
+// TestRaw_StalledUpload sends a part of an event that needs more than the memory which is free for all, and no more.
+func TestRaw_StalledUpload(t *testing.T) {
+	w := start(t, Config{Timeout: limited(short)})
+	whole := w.pool.events.left
+	conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", 4*freeBytes, strings.Repeat(" ", freeBytes+1))
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != 408 || res.Header.Get("X-Amzn-ErrorType") != "RequestTimeoutException" {
+		t.Errorf("%d %v", res.StatusCode, res.Header)
+	}
+	w.pool.events.mu.Lock()
+	defer w.pool.events.mu.Unlock()
+	if w.pool.events.left != whole {
+		t.Errorf("%d bytes are left for events, want %d", w.pool.events.left, whole)
+	}
+}
+
+func TestRaw_WaitsForMemoryInVain(t *testing.T) {
+	w := start(t, Config{Timeout: limited(short)})
+	whole := w.pool.events.left
+	if err := w.pool.events.take(t.Context(), whole); err != nil {
+		t.Fatal(err)
+	}
+	if a := get(t, w.invoke("/", strings.Repeat(" ", 2*freeBytes))); a.status != 429 || a.header.Get("Retry-After") != "1" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	w.pool.events.give(whole)
+	w.process().poll()
+	w.waitIdle()
+	w.invoke("/", strings.Repeat(" ", 2*freeBytes))
+	w.waitFor("an invocation that is given", func(p *Pool) bool { return len(p.idle) == 0 })
 }
 
 func TestIsInvokePath(t *testing.T) {

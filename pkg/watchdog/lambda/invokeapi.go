@@ -25,7 +25,7 @@ func (p *Pool) serveInvoke(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
 	}
-	inv, release, err := p.newInvocation(r)
+	inv, release, err := p.newInvocation(w, r)
 	if err != nil {
 		p.refuse(w, r, err)
 		return
