@@ -138,6 +138,7 @@ func TestInputs_ChangeWithWhatRunsAndNotWithReplicas(t *testing.T) {
 func TestGrace(t *testing.T) {
 	for _, test := range []struct {
 		write, exec, wait string
+		mode              function.Mode
 		seconds           float64
 	}{
 		{seconds: 32},
@@ -149,9 +150,11 @@ func TestGrace(t *testing.T) {
 		{exec: "2m", seconds: 122},
 		{write: "10s", exec: "2m", seconds: 12},
 		{write: "10s", wait: "5s", seconds: 17},
+		{write: "10s", mode: function.ModeFork, seconds: 12},
+		{write: "10s", mode: function.ModeHTTP, seconds: 23},
 	} {
 		env := map[string]string{"write_timeout": test.write, "exec_timeout": test.exec, "healthcheck_interval": test.wait}
-		p := plan{fn: &function.Function{Spec: function.Spec{Env: env}}}
+		p := plan{fn: &function.Function{Spec: function.Spec{Env: env}, Policy: function.Policy{Mode: test.mode}}}
 		if got := p.grace().Seconds(); got != test.seconds {
 			t.Errorf("%+v: %v s", test, got)
 		}

@@ -25,6 +25,8 @@ const (
 	defaultGrace = 30 * time.Second
 	// graceMargin is what the pod gets beyond the function's write_timeout, as OpenFaaS does.
 	graceMargin = 2 * time.Second
+	// processGrace is what the watchdog gives a process that outlives the calls, after the drain.
+	processGrace = 11 * time.Second
 )
 
 // podTemplate renders the pods. They pass the restricted Pod Security Standard.
@@ -188,6 +190,9 @@ func (p *plan) grace() time.Duration {
 	}
 	if d, ok := function.ParseDuration(p.fn.Env["healthcheck_interval"]); ok {
 		grace += d
+	}
+	if p.fn.Policy.Watchdog() && p.fn.Policy.Mode != function.ModeFork {
+		grace += processGrace
 	}
 	return grace.Round(time.Second) + graceMargin
 }
