@@ -54,6 +54,13 @@ func New(spec Spec) (*Function, error) {
 	return &Function{Spec: spec, Policy: policy, Replicas: policy.Scale.Initial()}, nil
 }
 
+// Salvage makes a function of what can be read in a spec that New refuses: of one that runs, and has to go on being
+// served. Nothing new can be started from it. The caller sets ID, Replicas and Created.
+func Salvage(spec Spec) *Function {
+	policy := salvagePolicy(spec)
+	return &Function{Spec: spec, Policy: policy, Replicas: policy.Scale.Initial()}
+}
+
 // Status is what was observed of a function.
 type Status struct {
 	// Available is how many replicas may be given work now.

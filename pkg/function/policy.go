@@ -84,6 +84,27 @@ const (
 // Watchdog reports whether the watchdog is put into the function's image.
 func (p Policy) Watchdog() bool { return p.Mode != "" }
 
+// salvagePolicy is what can be read of a policy. What cannot has its default, save that whoever wrote something as the
+// heap's annotation had a contract in mind: served as a plain function it would lose what its calls commit.
+func salvagePolicy(s Spec) Policy {
+	var p Policy
+	var err error
+	if p.Scale, err = parseScale(s.Labels); err != nil {
+		p.Scale = Scale{Min: defaultScaleMin, Max: defaultScaleMax, ZeroAfter: defaultZeroAfter}
+	}
+	if p.Heap, err = parseFlag(s.Annotations, "annotation", AnnotationHeap); err != nil {
+		p.Heap = true
+	}
+	if n, err := ParseBytes(s.Annotations[AnnotationHeapQuota]); err == nil {
+		p.HeapQuotaBytes = n
+	}
+	// An unknown mode is that of no watchdog.
+	if mode, annotated, err := parseMode(s); err == nil {
+		p.Mode, p.ModeAnnotated = mode, annotated
+	}
+	return p
+}
+
 func parsePolicy(s Spec) (Policy, error) {
 	var p Policy
 	var err error

@@ -137,6 +137,20 @@ func TestCheck_PolicyRefused(t *testing.T) {
 	}
 }
 
+func TestSalvage_KeepsWhatCanBeRead(t *testing.T) {
+	defaults := function.Scale{Min: 1, Max: 20, ZeroAfter: 15 * time.Minute}
+	s := withAnnotations("com.dragonchain.heap", "yes", "com.dragonchain.heap-quota", "1Mi", "com.dragonchain.mode", "turbo")
+	s.Labels = map[string]string{"com.openfaas.scale.min": "3", "com.openfaas.scale.max": "2", "uid": "mine"}
+	want := function.Policy{Scale: defaults, Heap: true, HeapQuotaBytes: 1 << 20}
+	if got := function.Salvage(s); got.Policy != want || got.Replicas != 1 || got.Image != s.Image {
+		t.Errorf("got %+v, want policy %+v", got, want)
+	}
+	s = withLabels("com.openfaas.scale.min", "3", "uid", "mine")
+	if got := function.Salvage(s); got.Policy.Scale.Min != 3 || got.Replicas != 3 || got.Policy.Heap {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestScale_Clamp(t *testing.T) {
 	s := function.Scale{Min: 2, Max: 5}
 	for in, want := range map[int]int{-1: 0, 0: 0, 1: 2, 2: 2, 4: 4, 5: 5, 6: 5, 1 << 30: 5} {

@@ -299,6 +299,60 @@ func TestApply_DoesWhatCreateDoes(t *testing.T) {
 	}
 }
 
+// Such as one that kubectl edit made invalid, or that a newer provider with stricter rules finds so.
+func TestRestart_GoesOnServingARecordThatIsNotValid(t *testing.T) {
+	w := newWorld(t, nil)
+	w.create(cow())
+	w.pod("cow", "cow-1", "10.0.0.1", true)
+	w.condition("cow", "Ready", "True")
+	o := w.object("cow")
+	o.Spec.Labels = map[string]string{"uid": "mine"}
+	w.api.put(functionsPath, ns, jsonOf(t, o))
+	w.api.put(functionsPath, ns, `{"metadata":{"name":"calf"},"spec":{"name":"calf","image":"i","labels":{"uid":"mine"}}}`)
+	w.condition("cow", "Stalled", "True")
+	w.stop()
+
+	w.start(nil)
+	w.endpoints(cowRef, "10.0.0.1:8080")
+	fn, ok := w.cluster.Lookup(cowRef)
+	if !ok || fn.ID != string(o.UID) || fn.Image != cow().Image {
+		t.Fatalf("Lookup gives %+v, %v", fn, ok)
+	}
+	if list := w.cluster.List(ns); len(list) != 1 || list[0] != fn {
+		t.Errorf("listed are %v, want the one that runs", list)
+	}
+	if s := w.cluster.Status(cowRef); s.Available != 1 || !strings.Contains(s.Reason, "reserved") {
+		t.Errorf("status %+v", s)
+	}
+	if _, ok := w.cluster.Lookup(function.Ref{Name: "calf", Namespace: ns}); ok {
+		t.Error("one that never ran is found")
+	}
+	if err := w.cluster.Update(t.Context(), cow()); err != nil {
+		t.Fatal(err)
+	}
+	w.condition("cow", "Stalled", "False")
+}
+
+// A round for one record must not speak of the next one of that name.
+func TestReconcile_ReplacedMeanwhile(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Workers = -1 }) // the rounds are this test's
+	w.create(cow())
+	w.cluster.cfg.OnDeploy = func(context.Context, *function.Function) error {
+		next := w.object("cow")
+		next.UID, next.ResourceVersion = "another", "1000000"
+		return w.cluster.records.observe(next)
+	}
+	before := len(w.api.writes())
+	if err := w.cluster.reconcile(t.Context(), cowRef); err != nil {
+		t.Fatal(err)
+	}
+	for _, request := range w.api.writes()[before:] {
+		if strings.HasSuffix(request, "/status") {
+			t.Errorf("%s: of another record than the round was for", request)
+		}
+	}
+}
+
 func TestApply_StallsWithoutStartingAnything(t *testing.T) {
 	w := newWorld(t, nil)
 	w.api.put(namespacesPath, "", `{"metadata":{"name":"elsewhere"}}`)

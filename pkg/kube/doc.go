@@ -37,7 +37,7 @@
 // function never overlap; those for different functions run in parallel. Every round may be cut off anywhere and begun
 // again: a crash leaves nothing behind that the next round does not find, and a record goes last. Pods of an earlier
 // record of the same name are never endpoints of the present one. Installing another version of the provider restarts no
-// function. A function at zero costs no object but its record and, in memory, 2.5 KiB.
+// function, and one that runs goes on being served though its record is not valid, or is not any more. A function at zero costs no object but its record and, in memory, 2.5 KiB.
 //
 // Images are resolved to digests once per rollout, so all replicas run the same bytes. A registry out of reach is no
 // error unless the image's own command is needed, which nobody else can tell: Kubernetes does not show the configuration

@@ -26,10 +26,20 @@ const (
 // Lookup finds a function. One that is being deleted is not found. Memory only.
 func (c *Cluster) Lookup(ref function.Ref) (*function.Function, bool) {
 	r := c.records.get(ref)
-	if r == nil || r.deleting || r.fn == nil {
+	if r == nil || !c.served(ref, r) {
 		return nil, false
 	}
 	return r.fn, true
+}
+
+// served reports whether a record is one of a function to its callers. One that was never seen to be valid is, if it runs:
+// it was valid then, by the rules of that time.
+func (c *Cluster) served(ref function.Ref, r *record) bool {
+	if r.deleting || !r.salvaged {
+		return !r.deleting
+	}
+	d := c.deployments.get(ref)
+	return d != nil && d.record == r.uid
 }
 
 // All gives the functions of all namespaces, in no order. Memory only.
@@ -38,8 +48,8 @@ func (c *Cluster) All() []*function.Function { return c.List("") }
 // List gives the functions of a namespace, or of all if it is empty, in no order. Memory only.
 func (c *Cluster) List(namespace string) []*function.Function {
 	var list []*function.Function
-	c.records.each(namespace, func(_ function.Ref, r *record) {
-		if !r.deleting && r.fn != nil {
+	c.records.each(namespace, func(ref function.Ref, r *record) {
+		if c.served(ref, r) {
 			list = append(list, r.fn)
 		}
 	})
@@ -250,7 +260,7 @@ func (c *Cluster) current(ref function.Ref) (uid types.UID, wanted bool) {
 	if r == nil {
 		return "", false
 	}
-	return r.uid, !r.deleting && r.fn != nil && r.fn.Replicas > 0
+	return r.uid, !r.deleting && r.fn.Replicas > 0
 }
 
 func (c *Cluster) getObject(ctx context.Context, ref function.Ref) (*object, error) {

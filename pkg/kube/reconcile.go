@@ -111,8 +111,9 @@ func (c *Cluster) reconcile(ctx context.Context, ref function.Ref) error {
 	if errors.Is(err, function.ErrInvalid) {
 		o.mend = err.Error()
 	}
-	// The record may have changed meanwhile, by ourselves if by nobody else.
-	if r = c.records.get(ref); r == nil || r.deleting {
+	// The record may have changed meanwhile, by ourselves if by nobody else. Another one of that name has its own round.
+	uid := r.uid
+	if r = c.records.get(ref); r == nil || r.deleting || r.uid != uid {
 		return nil
 	}
 	if o.image == nil {
@@ -190,11 +191,7 @@ func (c *Cluster) finalize(ctx context.Context, ref function.Ref, r *record) err
 	if err := c.removeWorkload(ctx, ref, r.uid); err != nil {
 		return err
 	}
-	fn := r.fn
-	if fn == nil {
-		fn = &function.Function{Spec: function.Spec{Ref: ref}, ID: string(r.uid)}
-	}
-	if err := c.cfg.OnDelete(ctx, fn); err != nil {
+	if err := c.cfg.OnDelete(ctx, r.fn); err != nil {
 		return fmt.Errorf("delete what belongs to the function: %w", err)
 	}
 	err := c.editFinalizers(ctx, ref, r, func(list []string) []string {

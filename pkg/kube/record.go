@@ -20,10 +20,12 @@ const (
 
 // record is what is kept of a Function object: little, for there are many more records than functions that run.
 type record struct {
-	// fn is the function, nil when the object is not valid and was not either when we last saw it.
+	// fn is the function: of an object that is not valid its last valid version.
 	fn *function.Function
-	// problem says what is to be mended in the object; empty when it is valid. fn is then the last valid version.
-	problem    string
+	// problem says what is to be mended in the object; empty when it is valid.
+	problem string
+	// salvaged means that no valid version was ever seen, as after a restart, and that fn is what can be read of the object.
+	salvaged   bool
 	uid        types.UID
 	version    string
 	generation int64
@@ -82,10 +84,10 @@ func newRecord(o *object, before *record) *record {
 	switch {
 	case err == nil:
 		r.fn = fn
-	case before != nil:
+	case before != nil && !before.salvaged:
 		r.fn, r.problem = before.fn, err.Error()
 	default:
-		r.problem = err.Error()
+		r.fn, r.problem, r.salvaged = identified(function.Salvage(specOf(o)), o), err.Error(), true
 	}
 	return r
 }
@@ -99,12 +101,17 @@ func functionOf(o *object) (*function.Function, error) {
 	if err != nil {
 		return nil, err
 	}
+	return identified(fn, o), nil
+}
+
+// identified completes a function with what the object says beside its specification.
+func identified(fn *function.Function, o *object) *function.Function {
 	fn.ID = string(o.UID)
 	fn.Created = o.CreationTimestamp.Time
 	if o.Spec.Replicas != nil {
 		fn.Replicas = fn.Policy.Scale.Clamp(int(*o.Spec.Replicas))
 	}
-	return fn, nil
+	return fn
 }
 
 func specOf(o *object) function.Spec {

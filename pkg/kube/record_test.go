@@ -52,8 +52,14 @@ func TestNewRecord_KeepsTheLastValidVersion(t *testing.T) {
 	if r := newRecord(bad, first); r.fn != first.fn || r.problem == "" {
 		t.Errorf("got function %v, problem %q", r.fn, r.problem)
 	}
-	if r := newRecord(bad, nil); r.fn != nil || r.problem == "" {
+	r := newRecord(bad, nil)
+	if !r.salvaged || r.problem == "" || r.fn.ID != "u" || r.fn.Name != "cow" {
 		t.Errorf("got function %v, problem %q, with no version before", r.fn, r.problem)
+	}
+	two := int32(2)
+	bad.Spec.Replicas = &two
+	if r = newRecord(bad, r); !r.salvaged || r.fn.Replicas != 2 {
+		t.Errorf("got function %v, after one that was not valid either", r.fn)
 	}
 }
 

@@ -123,11 +123,7 @@ func (c *Cluster) judge(ref function.Ref, r *record, o outcome) recordStatus {
 		}
 	}
 	s.available = int32(len(c.table.endpoints(ref)))
-	wanted := int32(0)
-	if r.fn != nil {
-		wanted = int32(r.fn.Replicas)
-	}
-	s.unavailable = max(0, wanted-s.available)
+	s.unavailable = max(0, int32(r.fn.Replicas)-s.available)
 
 	applied := o.mend == "" && o.waiting == ""
 	s.conditions[ready] = condition{is: applied, reason: reasonApplied, message: "what was asked for is applied"}
