@@ -417,6 +417,29 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// A container that is started again may find the file of its last life, which says nothing of this one.
+func TestHealth_StaleLockFile(t *testing.T) {
+	f := prepare(t, "fprocess=no-such-program-anywhere")
+	if err := os.WriteFile(f.cfg.LockFile, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.start()
+	if err := f.wait(); err == nil {
+		t.Error("served without a program")
+	}
+	if _, err := os.Stat(f.cfg.LockFile); err == nil {
+		t.Error("healthy without having served")
+	}
+}
+
+func TestServe_ReadTimeoutBoundsHeaders(t *testing.T) {
+	f := serve(t, "fprocess=cat", "read_timeout=100ms")
+	conn := f.raw("GET / HT")
+	if text, err := io.ReadAll(conn); err != nil {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
 func TestHealth_WithoutLockFile(t *testing.T) {
 	for name, environ := range map[string]string{"suppress_lock": "suppress_lock=true", "no place for one": "TMPDIR=/proc/nowhere"} {
 		t.Run(name, func(t *testing.T) {

@@ -14,6 +14,14 @@ type health struct {
 	accepting atomic.Bool
 }
 
+// forget removes the lock file of a watchdog that was killed in this container before, whose folder may have outlived it.
+func (h *health) forget() {
+	if h.path != "" {
+		// There is none, as a rule. One that cannot be removed cannot be written either, which open tells.
+		_ = os.Remove(h.path)
+	}
+}
+
 // open writes the lock file. Where none can be written, as on a read-only root, health is kept in memory alone.
 func (h *health) open(log *slog.Logger) {
 	if h.path != "" {

@@ -20,6 +20,7 @@ const (
 	headerTimeout = 30 * time.Second
 	idleTimeout   = 5 * time.Minute        // longer than the provider keeps an idle connection, so that it is the one that closes
 	writeGrace    = time.Second            // after write_timeout, for the answer that says so
+	answerStall   = 30 * time.Second       // for a caller of mode fork that reads nothing of its answer
 	processGrace  = 10 * time.Second       // for a process to end by itself
 	lastAnswers   = time.Second            // for what was in flight when the function's process ended
 	firstBytes    = 200 * time.Millisecond // for the request of a connection that was just taken
@@ -107,6 +108,7 @@ func (w *Watchdog) Serve(ctx context.Context, ln net.Listener) error {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	defer endBackground()
+	w.health.forget()
 	if w.cfg.Reap {
 		tasks.Go(func() { w.procs.reap(background) })
 	}
@@ -185,7 +187,7 @@ func (w *Watchdog) server(calls context.Context) *http.Server {
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ConnState:         w.conns.note,
 		ReadTimeout:       w.cfg.ReadTimeout,
-		ReadHeaderTimeout: headerTimeout,
+		ReadHeaderTimeout: lesser(headerTimeout, w.cfg.ReadTimeout),
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(w.log.Handler(), slog.LevelDebug),
 	}
