@@ -19,6 +19,9 @@ const (
 	// a request that meets their close is lost.
 	upstreamIdle = time.Second
 
+	// groupPause is between two looks at a group whose leader has exited: the kernel tells nobody when the others do.
+	groupPause = 10 * time.Millisecond
+
 	copyBytes = 32 << 10
 )
 
@@ -120,6 +123,7 @@ func (m *httpMode) serve(ctx context.Context) error {
 	return nil
 }
 
+// terminate asks the whole group to end and gives it m.grace: a leader such as a shell may be gone long before what it has started.
 func (m *httpMode) terminate() {
 	m.proc.signal(syscall.SIGTERM)
 	grace := time.NewTimer(m.grace)
@@ -128,6 +132,17 @@ func (m *httpMode) terminate() {
 	case <-m.proc.exited:
 	case <-grace.C:
 		m.log.Warn("the function's process did not end in time and is killed", "duration_seconds", m.grace.Seconds())
+		return
+	}
+	look := time.NewTicker(groupPause)
+	defer look.Stop()
+	for m.proc.groupLives() {
+		select {
+		case <-look.C:
+		case <-grace.C:
+			m.log.Warn("what the function's process started did not end in time and is killed", "duration_seconds", m.grace.Seconds())
+			return
+		}
 	}
 }
 

@@ -430,6 +430,34 @@ func TestHTTPMode_ShellWrapperGetsSIGTERM(t *testing.T) {
 	}
 }
 
+// A leader that is gone at once does not take the time that the others need from them.
+func TestHTTPMode_GroupEndsInItsTime(t *testing.T) {
+	f := serve(t, sh(`(trap 'sleep 0.3; echo cleaned; exit' TERM; echo up; while :; do sleep 0.01; done) & wait`),
+		"PORT="+freePort(t), "mode=http", "DC_DIALECT=native", "healthcheck_interval=0")
+	f.stdout.waitFor(t, "up\n")
+	begun := time.Now()
+	if err := f.stop(); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	if took := time.Since(begun); took > patience/4 {
+		t.Errorf("ended after %v", took)
+	}
+	f.stdout.waitFor(t, "cleaned\n")
+}
+
+func TestHTTPMode_GroupIgnoresSIGTERM(t *testing.T) {
+	f := prepare(t, sh(`(trap '' TERM; echo up; sleep 98765.7) & wait`), "PORT="+freePort(t), "mode=http", "DC_DIALECT=native",
+		"healthcheck_interval=0")
+	f.mode.(*httpMode).grace = 50 * time.Millisecond
+	f.start()
+	f.stdout.waitFor(t, "up\n")
+	if err := f.stop(); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	f.log.waitFor(t, "what the function's process started did not end in time")
+	waitGone(t, "98765.7")
+}
+
 func TestHTTPMode_SIGTERMIgnored(t *testing.T) {
 	f := prepare(t, self(t, "server", "-ignore-term"), "PORT="+freePort(t), "mode=http", "healthcheck_interval=0")
 	f.mode.(*httpMode).grace = 50 * time.Millisecond

@@ -31,6 +31,19 @@ func killSession(leader int) {
 	}
 }
 
+// groupLives tells whether anybody but the leader is left in the group and not a zombie. The leader's exit must not have been taken.
+func (p *process) groupLives() bool {
+	for _, pid := range sessionMembers(p.pid) {
+		if group, err := syscall.Getpgid(pid); err != nil || group != p.pid {
+			continue
+		}
+		if state, _ := processState(pid); state != "" && state != "Z" && state != "X" {
+			return true
+		}
+	}
+	return false
+}
+
 // sessionMembers lists the processes of a session except its leader. Without a /proc there is nothing to see.
 func sessionMembers(leader int) (pids []int) {
 	proc, err := os.Open("/proc")
