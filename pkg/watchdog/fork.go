@@ -12,6 +12,7 @@ import (
 	"math"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -29,7 +30,8 @@ type forkMode struct {
 	log     *slog.Logger
 	null    *os.File // stdin of an invocation without a body
 
-	bodyBytes, outputBytes int // what may be held of one invocation
+	bodyBytes, outputBytes int           // what may be held of one invocation
+	stall                  time.Duration // how long a caller may read nothing of its answer
 }
 
 func newForkMode(cfg *Config, procs *processes, log *slog.Logger, stdout, stderr *Sink) *forkMode {
@@ -44,6 +46,7 @@ func newForkMode(cfg *Config, procs *processes, log *slog.Logger, stdout, stderr
 
 		bodyBytes:   forkBytes(cfg.BodyBytes),
 		outputBytes: forkBytes(cfg.OutputBytes),
+		stall:       answerStall,
 	}
 }
 
@@ -255,10 +258,20 @@ func (m *forkMode) text(w http.ResponseWriter, status int, body []byte) {
 	m.send(w, status, body)
 }
 
+// send writes the answer as fast as the caller reads it. One that reads nothing for a while is given up, or it would hold its place for
+// as long as it likes. With a write_timeout net/http gives it up.
 func (m *forkMode) send(w http.ResponseWriter, status int, body []byte) {
 	w.WriteHeader(status)
-	// A caller that went away meanwhile is none of the function's business.
-	_, _ = w.Write(body)
+	control := http.NewResponseController(w)
+	for chunk := range slices.Chunk(body, copyBytes) {
+		if m.cfg.WriteTimeout <= 0 {
+			// A connection that can have no deadline has gone.
+			_ = control.SetWriteDeadline(time.Now().Add(m.stall))
+		}
+		if _, err := w.Write(chunk); err != nil {
+			return // a caller that went away meanwhile is none of the function's business
+		}
+	}
 }
 
 func (m *forkMode) debugHeaders(direction string, h http.Header) {

@@ -307,6 +307,39 @@ func TestForkMode_StderrHeldOpen(t *testing.T) {
 	}
 }
 
+func TestForkMode_CallerThatDoesNotRead(t *testing.T) {
+	f := prepare(t, sh("echo begun >&2; head -c 30000000 /dev/zero"), "healthcheck_interval=0")
+	f.mode.(*forkMode).stall = 100 * time.Millisecond
+	f.start()
+	f.neverRead("/")
+	f.stderr.waitFor(t, "begun")
+	f.waitNothingInFlight()
+}
+
+// One that reads, however slowly, gets all of it: the deadline moves with what it has read.
+func TestForkMode_CallerThatReadsSlowly(t *testing.T) {
+	f := prepare(t, "fprocess=head -c 30000000 /dev/zero", "healthcheck_interval=0")
+	f.mode.(*forkMode).stall = 500 * time.Millisecond
+	f.start()
+	res, err := client.Get(f.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var n int64
+	for begun := time.Now(); err == nil; {
+		var more int64
+		more, err = io.CopyN(io.Discard, res.Body, 1<<20)
+		n += more
+		if time.Since(begun) < time.Second {
+			time.Sleep(50 * time.Millisecond) // not for an outcome: this is the slowness
+		}
+	}
+	if n != 30000000 || err != io.EOF {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
 func TestForkMode_MaxInFlight(t *testing.T) {
 	dir := t.TempDir()
 	f := serve(t, sh("echo begun >&2; cat "+dir+"/gate; echo done"), "max_inflight=1")

@@ -228,6 +228,31 @@ func (f *fixture) raw(text string) net.Conn {
 	return conn
 }
 
+// neverRead asks for path and reads nothing of the answer.
+func (f *fixture) neverRead(path string) {
+	f.t.Helper()
+	conn := f.raw("")
+	if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		f.t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fixture) waitNothingInFlight() {
+	f.t.Helper()
+	idle, n := f.inFlight.empty()
+	if n == 0 {
+		f.t.Fatal("nothing in flight to wait for")
+	}
+	select {
+	case <-idle:
+	case <-time.After(patience):
+		f.t.Fatal("still in flight")
+	}
+}
+
 // waitReady waits until /_/ready answers 200.
 func (f *fixture) waitReady() {
 	f.t.Helper()

@@ -179,14 +179,19 @@ func (m *httpMode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ex := exchange{started: time.Now(), stream: isStream(r)}
-	var limit time.Duration
-	if !ex.stream {
-		limit = limitOf(m.cfg, r)
+	limit := limitOf(m.cfg, r)
+	if ex.stream {
+		limit = askedLimit(r)
 	}
 	ctx, cancel := withLimit(context.WithValue(r.Context(), exchangeKey{}, ex), limit)
 	defer cancel()
 	// The answer may begin before the request has ended. HTTP/1.1 connections can do it; an error means that this one cannot.
-	_ = http.NewResponseController(w).EnableFullDuplex()
+	control := http.NewResponseController(w)
+	_ = control.EnableFullDuplex()
+	if end := lesser(limit, m.cfg.WriteTimeout); end > 0 {
+		// A caller that does not read must not hold its place for longer either. net/http takes the deadline back afterwards.
+		_ = control.SetWriteDeadline(ex.started.Add(end + writeGrace))
+	}
 	m.proxy.ServeHTTP(w, r.WithContext(ctx))
 	m.log.Debug("invocation ended", "method", r.Method, "path", r.URL.Path, "call_id", r.Header.Get("X-Call-Id"),
 		"duration_seconds", time.Since(ex.started).Seconds())
@@ -195,8 +200,21 @@ func (m *httpMode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // isStream tells a request that is expected to last, which exec_timeout does not end.
 func isStream(r *http.Request) bool {
 	accept := strings.ToLower(strings.Join(r.Header["Accept"], ","))
-	return r.Header.Get("Upgrade") != "" || strings.Contains(accept, "text/event-stream") ||
-		strings.Contains(accept, "application/x-ndjson")
+	return isWebSocket(r) || strings.Contains(accept, "text/event-stream") || strings.Contains(accept, "application/x-ndjson")
+}
+
+// isWebSocket tells a request that ReverseProxy forwards as an upgrade too. An Upgrade header alone is not forwarded, and what else it
+// may name, such as h2c, which clients offer with any request, is no reason to expect that it lasts.
+func isWebSocket(r *http.Request) bool {
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		return false
+	}
+	for token := range strings.SplitSeq(strings.Join(r.Header["Connection"], ","), ",") {
+		if strings.EqualFold(strings.TrimSpace(token), "upgrade") {
+			return true
+		}
+	}
+	return false
 }
 
 // forwarded are headers that ReverseProxy removes, for a proxy at the edge must not trust them. We stand behind one that may have

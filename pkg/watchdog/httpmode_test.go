@@ -242,7 +242,11 @@ func TestHTTPMode_EventsFlushedAndNotTimed(t *testing.T) {
 func TestHTTPMode_Socket(t *testing.T) {
 	for _, protocol := range []string{"websocket", "WebSocket", "something/2"} {
 		t.Run(protocol, func(t *testing.T) {
-			f := serveHTTP(t, nil, "exec_timeout=50ms")
+			var environ []string
+			if protocol != "something/2" { // for whose sake no limit is lifted
+				environ = []string{"exec_timeout=50ms"}
+			}
+			f := serveHTTP(t, nil, environ...)
 			conn := f.raw("GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: " + protocol + "\r\n\r\n")
 			answers := bufio.NewReader(conn)
 			res, err := http.ReadResponse(answers, nil)
@@ -259,6 +263,38 @@ func TestHTTPMode_Socket(t *testing.T) {
 			f.stdout.waitFor(t, "socket closed")
 		})
 	}
+}
+
+// What lifts exec_timeout is a stream or a socket, and not a header that any client may send along; X-Timeout ends those too.
+func TestHTTPMode_LimitNotLifted(t *testing.T) {
+	for name, r := range map[string]struct {
+		environ, path string
+		header        []string
+	}{
+		"an offer of h2c":           {"exec_timeout=100ms", "/slow?for=1h", []string{"Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c"}},
+		"websocket not as an offer": {"exec_timeout=100ms", "/slow?for=1h", []string{"Upgrade: websocket"}},
+		"X-Timeout of a stream":     {"exec_timeout=1h", "/slow?for=1h", []string{"Accept: text/event-stream", "X-Timeout: 100ms"}},
+		"X-Timeout of a socket": {"exec_timeout=1h", "/slow?for=1h", []string{"Connection: keep-alive, upgrade", "Upgrade: WebSocket",
+			"X-Timeout: 100ms"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := serveHTTP(t, nil, r.environ)
+			f.waitReady()
+			ctx, cancel := context.WithTimeout(context.Background(), patience/4)
+			defer cancel()
+			if got := f.doCtx(ctx, "GET", r.path, nil, r.header...); got.status != 504 {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
+func TestHTTPMode_CallerThatDoesNotRead(t *testing.T) {
+	f := serveHTTP(t, nil, "exec_timeout=100ms")
+	f.waitReady()
+	f.neverRead("/big")
+	f.stdout.waitFor(t, "begun")
+	f.waitNothingInFlight()
 }
 
 func TestHTTPMode_Errors(t *testing.T) {

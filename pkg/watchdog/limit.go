@@ -10,13 +10,16 @@ import (
 // (after which no answer would be sent) and the request's own X-Timeout counts. An X-Timeout that is not a positive duration is
 // ignored: a caller can only ask for less.
 func limitOf(cfg *Config, r *http.Request) time.Duration {
-	limit := lesser(cfg.ExecTimeout, cfg.WriteTimeout)
-	if text := r.Header.Get("X-Timeout"); text != "" {
-		if asked, err := time.ParseDuration(text); err == nil {
-			limit = lesser(limit, asked)
-		}
+	return lesser(lesser(cfg.ExecTimeout, cfg.WriteTimeout), askedLimit(r))
+}
+
+// askedLimit is the request's own X-Timeout, or 0.
+func askedLimit(r *http.Request) time.Duration {
+	asked, err := time.ParseDuration(r.Header.Get("X-Timeout"))
+	if err != nil {
+		return 0
 	}
-	return limit
+	return max(asked, 0)
 }
 
 // lesser is the smaller of two limits, of which one that is not positive means none.

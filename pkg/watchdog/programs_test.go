@@ -99,6 +99,10 @@ func serverProgram(args []string) {
 		n, _ := strconv.Atoi(r.FormValue("bytes"))
 		fmt.Fprintln(os.Stderr, strings.Repeat("x", n))
 	})
+	mux.HandleFunc("/big", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Println("begun")
+		w.Write(make([]byte, 30<<20))
+	})
 	mux.HandleFunc("/abort", func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) })
 	mux.HandleFunc("/break", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, "half")
