@@ -54,7 +54,7 @@
 //   - A caller that does not read its answer holds its place until a second after the limit in mode http, and in mode fork until it
 //     has read nothing for 30 s, or for write_timeout. Streams may wait for their readers for ever.
 //   - SIGTERM gives the whole process group its time to end, not its leader alone.
-//   - There are no metrics, neither on port 8081 nor elsewhere: the provider measures invocations.
+//   - There are no metrics, neither on port 8081 nor elsewhere.
 //   - mode fork takes bodies of fork_body_bytes at most (else 413) and outputs of fork_output_bytes (else the process is killed and 500
 //     answered). Both are 32 MiB by default: what is held for one caller must not end the container.
 //   - The limit of an invocation counts from its headers, so that reading its body is part of it.
