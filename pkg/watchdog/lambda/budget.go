@@ -97,14 +97,15 @@ func (b *budget) read(ctx context.Context, body io.Reader, length, limit, most i
 	if err := b.take(ctx, reserved); err != nil {
 		return p, err
 	}
-	release := sync.OnceFunc(func() { b.give(reserved) })
 	data, _, err := fill(body, head, limit+1)
 	p.size = int64(len(data))
 	if err == nil && p.size <= limit {
-		p.data, p.release = data, release
+		kept := min(reserved, int64(cap(data)))
+		b.give(reserved - kept)
+		p.data, p.release = data, sync.OnceFunc(func() { b.give(kept) })
 		return p, nil
 	}
-	release()
+	b.give(reserved)
 	if err == nil {
 		var more int64
 		more, err = discard(body, most-p.size)

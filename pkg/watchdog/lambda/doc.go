@@ -60,7 +60,8 @@
 //
 // In memory are bodies of up to 64 KiB for each request, and larger ones in a space of (processes + 2) times the payload limit for
 // events and as much for answers, for which the later ones wait; streams take 32 KiB. An event that is still coming, or waiting for
-// memory, when its invocation's time is over is given up. When Run returns no process, goroutine or port is left.
+// memory, when its invocation's time is over is given up, and an answer that its caller has not read a second after it. When Run
+// returns no process, goroutine or port is left.
 //
 // # Left to others
 //

@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// readGrace is what the caller gets, after the end of the invocation's time, to read the reply.
+const readGrace = time.Second
+
 // ServeHTTP is one invocation. At the path of Lambda's Invoke API it has that API's semantics, so that AWS's tools can call the
 // function; at any other path the body is the event, and the answer is the answer.
 func (p *Pool) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -60,7 +63,16 @@ func (p *Pool) sendWhole(w http.ResponseWriter, inv *invocation, o *outcome) {
 	if o.kind > functionErr {
 		w.Header().Set("X-OpenFaaS-Internal", "dc-watchdog")
 	}
-	send(w, status, "application/json", o.body)
+	sendReply(w, inv, status, "application/json", o.body)
+}
+
+// sendReply sends what is in memory. A caller that does not read it keeps the memory from others, but not for longer than its
+// invocation might have taken.
+func sendReply(w http.ResponseWriter, inv *invocation, status int, contentType string, body []byte) {
+	by := time.Now().Add(max(time.Until(inv.deadline), 0) + readGrace)
+	// The server sets another for the next request. Not every writer can do it; that of an http.Server can.
+	_ = http.NewResponseController(w).SetWriteDeadline(by)
+	send(w, status, contentType, body)
 }
 
 var rawStatus = map[kind]int{

@@ -90,7 +90,7 @@ func (p *Pool) requestResponse(w http.ResponseWriter, r *http.Request, inv *invo
 		w.Header().Set(headerFunctionError, unhandled)
 	}
 	p.note(inv, http.StatusOK)
-	send(w, http.StatusOK, "application/json", o.body)
+	sendReply(w, inv, http.StatusOK, "application/json", o.body)
 }
 
 // gather reads a streamed answer as a whole. The error is the caller's departure.
