@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -312,6 +313,27 @@ func TestLogStream_LinesOfAnyShape(t *testing.T) {
 	if longest > maxLogLine+8192 {
 		t.Errorf("a line of %d bytes", longest)
 	}
+}
+
+// FuzzLogStream checks that any log is read to its end, with a time for each line and no line of more than the limit.
+func FuzzLogStream(f *testing.F) {
+	f.Add([]byte("2026-01-02T03:04:05.123456789Z moo\n"), 1)
+	f.Add([]byte("no time\n2026-01-02T03:04:05Z \r\n\n \n\x00"), 3)
+	f.Add([]byte("2026-01-02T03:04:05Z no end"), 50000)
+	f.Fuzz(func(t *testing.T, text []byte, times int) {
+		text = bytes.Repeat(text, min(max(times, 1), 1+(2<<20)/(len(text)+1)))
+		s := newLogStream("p", io.NopCloser(bytes.NewReader(text)))
+		read := 0
+		for line, ok := s.next(); ok; line, ok = s.next() {
+			if len(line.Text) > maxLogLine+8192 || line.Instance != "p" {
+				t.Fatalf("a line of %d bytes of %s", len(line.Text), line.Instance)
+			}
+			read += len(line.Text)
+		}
+		if rest, err := io.ReadAll(s.reader); err != nil || len(rest) != 0 || read > len(text) {
+			t.Errorf("%d bytes read and %d left of %d: %v", read, len(rest), len(text), err)
+		}
+	})
 }
 
 func TestLastLines(t *testing.T) {

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -78,4 +79,29 @@ func TestKeyring_FingerprintTellsPasswordsApart(t *testing.T) {
 	if len(seen) != 2 {
 		t.Error("two keyrings have one fingerprint: a wrong password would be answered from the right one's cache")
 	}
+}
+
+// FuzzKeyring checks that a secret that anybody may have written is read or refused, and that what was read can be asked.
+func FuzzKeyring(f *testing.F) {
+	f.Add(`{"auths":{"https://index.docker.io/v1/":{"auth":"dTpw"},"*.example":{"username":"u"}}}`, "u/cowsay", false)
+	f.Add(`{"r.example:5000/team/":{"auth":"*"}}`, "r.example:5000/team/cowsay", true)
+	f.Add(`{"auths":{"[":{},"":{},"http://":{}}}`, "localhost/x", false)
+	f.Fuzz(func(t *testing.T, config, image string, old bool) {
+		s := &corev1.Secret{Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(config)}}
+		if old {
+			s = &corev1.Secret{Type: corev1.SecretTypeDockercfg, Data: map[string][]byte{corev1.DockerConfigKey: []byte(config)}}
+		}
+		keys, err := newKeyring([]*corev1.Secret{s})
+		if err != nil {
+			return
+		}
+		for _, key := range keys {
+			if strings.Contains(key.host, "/") || strings.HasPrefix(key.path, "/") || strings.HasSuffix(key.path, "/") {
+				t.Errorf("host %q, path %q", key.host, key.path)
+			}
+		}
+		if ref, err := parseImage(image); err == nil {
+			keys.find(ref.Context())
+		}
+	})
 }

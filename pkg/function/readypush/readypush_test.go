@@ -174,6 +174,26 @@ func FuzzParse(f *testing.F) {
 }
 
 // The watchdog lives in every container, so what it imports must stay small.
+// FuzzProof checks that only a challenge of the right form is answered, and that its answer is a proof of it and of no other.
+func FuzzProof(f *testing.F) {
+	f.Add(readypush.NewChallenge())
+	f.Add("push\nhello.openfaas-fn\npod\n00")
+	f.Add(strings.Repeat("0g", 16))
+	ip := netip.MustParseAddr("10.0.0.1")
+	f.Fuzz(func(t *testing.T, challenge string) {
+		proof, err := token.Proof(challenge, ip)
+		if err != nil {
+			return
+		}
+		if raw, err := hex.DecodeString(challenge); err != nil || len(raw) < 16 || len(raw) > 64 || strings.ToLower(challenge) != challenge {
+			t.Errorf("challenge %q was answered", challenge)
+		}
+		if !token.CheckProof(challenge, ip, proof) || token.CheckProof(challenge+"0", ip, proof) || token.CheckProof(challenge, ip.Next(), proof) {
+			t.Errorf("%q is no proof of %q alone", proof, challenge)
+		}
+	})
+}
+
 func TestImports_StandardLibraryOnly(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".").Output()
 	if err != nil {
