@@ -64,8 +64,11 @@ func CheckName(name string) error {
 	return nil
 }
 
-// CheckNamespace refuses what cannot be a namespace's name.
+// CheckNamespace refuses what cannot be the name of a namespace for functions: Kubernetes keeps some to itself.
 func CheckNamespace(name string) error {
+	if strings.HasPrefix(name, "kube-") {
+		return Invalidf("namespace %.80q belongs to Kubernetes", name)
+	}
 	if len(name) > maxNameLength || !namespaceForm.MatchString(name) {
 		return Invalidf("namespace %.80q: use at most %d of a-z, 0-9 and -, beginning and ending with a letter or digit", name, maxNameLength)
 	}

@@ -98,6 +98,7 @@ func TestCheck_Refuses(t *testing.T) {
 		{"name too long", name(long), "64 characters"},
 		{"no namespace", namespace(""), "namespace"},
 		{"namespace with a dot", namespace("a.b"), `"a.b"`},
+		{"namespace of Kubernetes", namespace("kube-public"), `"kube-public" belongs to Kubernetes`},
 		{"no image", func(s *function.Spec) { s.Image = "" }, "image"},
 		{"reserved label", label("faas_function", "dog"), `"faas_function" is reserved`},
 		{"reserved uid", label("uid", "1"), `"uid" is reserved`},

@@ -18,7 +18,7 @@ func (a *API) listNamespaces(w http.ResponseWriter, _ *http.Request) error {
 
 func (a *API) getNamespace(w http.ResponseWriter, r *http.Request) error {
 	name := mux.Vars(r)["name"]
-	if checkNamespace(name) != nil {
+	if function.CheckNamespace(name) != nil {
 		return function.NotFoundf("namespace %.80q is not one for functions", name)
 	}
 	namespace, err := a.cfg.Namespaces.Namespace(r.Context(), name)
@@ -68,7 +68,7 @@ func namespaceOf(w http.ResponseWriter, r *http.Request) (function.Namespace, er
 	} else if inPath != "" && inPath != name {
 		return function.Namespace{}, function.Invalidf("the path names namespace %.80q and the body %.80q: name one", inPath, name)
 	}
-	if err := checkNamespace(name); err != nil {
+	if err := function.CheckNamespace(name); err != nil {
 		return function.Namespace{}, err
 	}
 	namespace := function.Namespace{Name: name, Labels: marked(body.Labels), Annotations: marked(body.Annotations)}

@@ -6,12 +6,8 @@ import (
 	"github.com/dragonchain/dc-provider/pkg/function"
 )
 
-const (
-	// openfaasNamespace is where OpenFaaS keeps functions; faas-cli invoke and the SDKs name it when the user names none.
-	openfaasNamespace = "openfaas-fn"
-	// systemNamespace is Kubernetes' own, whatever it may be marked with.
-	systemNamespace = "kube-system"
-)
+// openfaasNamespace is where OpenFaaS keeps functions; faas-cli invoke and the SDKs name it when the user names none.
+const openfaasNamespace = "openfaas-fn"
 
 // namespace finds out which namespace a request is about: the one that the body names, else the query's, else the
 // default one. Clients differ in where they put it; taking only one of the two for a delete would delete another
@@ -45,18 +41,11 @@ func (a *API) managed(name string) (string, error) {
 	if name == "" || name == a.cfg.DefaultNamespace {
 		return a.cfg.DefaultNamespace, nil
 	}
-	if err := checkNamespace(name); err != nil {
+	if err := function.CheckNamespace(name); err != nil {
 		return "", err
 	}
 	if !a.cfg.Namespaces.Managed(name) {
 		return "", function.Invalidf(`namespace %q is not one for functions: create it here, or annotate it with openfaas: "1"`, name)
 	}
 	return name, nil
-}
-
-func checkNamespace(name string) error {
-	if name == systemNamespace {
-		return function.Invalidf("namespace %q is not for functions", name)
-	}
-	return function.CheckNamespace(name)
 }

@@ -57,14 +57,11 @@ func (c *Cluster) Managed(name string) bool {
 }
 
 func (c *Cluster) holdsFunctions(name string, n *namespace) bool {
-	if system(name) {
+	if function.CheckNamespace(name) != nil {
 		return false
 	}
 	return name == c.cfg.DefaultNamespace || n != nil && n.marked && !n.ending
 }
-
-// system tells the namespaces that Kubernetes keeps to itself.
-func system(name string) bool { return strings.HasPrefix(name, "kube-") }
 
 // Namespace tells what a namespace for functions carries. Labels that Kubernetes gives a meaning are left out.
 func (c *Cluster) Namespace(ctx context.Context, name string) (function.Namespace, error) {
@@ -128,9 +125,6 @@ func (c *Cluster) DeleteNamespace(ctx context.Context, name string) error {
 	if name == c.cfg.DefaultNamespace {
 		return function.Invalidf("namespace %q is the default one and cannot be deleted", name)
 	}
-	if system(name) {
-		return function.Invalidf("namespace %q belongs to Kubernetes", name)
-	}
 	o, err := c.markedNamespace(ctx, name)
 	if err != nil {
 		return err
@@ -164,9 +158,6 @@ func (c *Cluster) markedNamespace(ctx context.Context, name string) (*corev1.Nam
 func checkNamespace(n function.Namespace) error {
 	if err := function.CheckNamespace(n.Name); err != nil {
 		return err
-	}
-	if system(n.Name) {
-		return function.Invalidf("namespace %q belongs to Kubernetes", n.Name)
 	}
 	for _, m := range []map[string]string{n.Labels, n.Annotations} {
 		for _, key := range slices.Sorted(maps.Keys(m)) {
