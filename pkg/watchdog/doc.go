@@ -52,7 +52,7 @@
 //   - The limit of an invocation kills the group and is answered at once, whoever holds a pipe open.
 //   - exec_timeout does not end event streams, NDJSON streams and web sockets; X-Timeout lowers any limit, theirs too, and lifts none.
 //   - A caller that does not read its answer holds its place until a second after the limit in mode http, and in mode fork until it
-//     has read nothing for 30 s, or for write_timeout. Streams may wait for their readers for ever.
+//     has read nothing for 30 s, or for write_timeout. Streams, and mode http without a limit, wait for their readers for ever.
 //   - SIGTERM gives the whole process group its time to end, not its leader alone.
 //   - There are no metrics, neither on port 8081 nor elsewhere.
 //   - mode fork takes bodies of fork_body_bytes at most (else 413) and outputs of fork_output_bytes (else the process is killed and 500
