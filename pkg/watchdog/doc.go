@@ -49,7 +49,7 @@
 //   - A caller that goes away ends its invocation: the process group is killed, the forwarded request is cancelled.
 //   - The end of an invocation ends everything in its session, whatever process group it is in, so that nothing is left behind by
 //     the function except what has made a session of its own.
-//   - The limit of an invocation kills the group and is answered at once, whoever holds a pipe open.
+//   - The limit of an invocation kills the same and is answered at once, whoever holds a pipe open.
 //   - exec_timeout does not end event streams, NDJSON streams and web sockets; X-Timeout lowers any limit, theirs too, and lifts none.
 //   - A caller that does not read its answer holds its place until a second after the limit in mode http, and in mode fork until it
 //     has read nothing for 30 s, or for write_timeout. Streams, and mode http without a limit, wait for their readers for ever.
