@@ -162,7 +162,11 @@ func ParseEnv(environ []string) (Config, error) {
 	if !v.boolean("suppress_lock", false) {
 		cfg.LockFile = v.lockFile()
 	}
-	cfg.Environ = childEnviron(environ, dialect)
+	visible := dialect
+	if cfg.Mode == LambdaMode {
+		visible = Native // Lambda's runtimes never see what is meant for a watchdog
+	}
+	cfg.Environ = childEnviron(environ, visible)
 	if cfg.Mode == LambdaMode {
 		cfg.Lambda = v.lambda()
 	}

@@ -103,7 +103,7 @@ func TestLambdaMode_ColdInit(t *testing.T) {
 }
 
 func TestLambdaMode_Environment(t *testing.T) {
-	f := serveLambda(t, []string{"app.handler"}, "KEEP=me", "exec_timeout=5s", "lambda_concurrency=1", "_LAMBDA_SERVER_PORT=1",
+	f := serveLambda(t, []string{"app.handler"}, "KEEP=me", "exec_timeout=5s", "write_debug=true", "lambda_concurrency=1", "_LAMBDA_SERVER_PORT=1",
 		"AWS_LAMBDA_MAX_CONCURRENCY=2", "AWS_REGION=eu-central-1", "LAMBDA_TASK_ROOT=/task", "AWS_ACCESS_KEY_ID=k")
 	var environ []string
 	got := f.do("POST", "/", `{"Do":"environ"}`)
@@ -130,7 +130,7 @@ func TestLambdaMode_Environment(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"mode", "exec_timeout", "lambda_concurrency", "DC_FUNCTION", "DC_COMMAND", "_LAMBDA_SERVER_PORT",
+		"mode", "exec_timeout", "write_debug", "lambda_concurrency", "DC_FUNCTION", "DC_COMMAND", "_LAMBDA_SERVER_PORT",
 		"AWS_LAMBDA_MAX_CONCURRENCY", "AWS_SESSION_TOKEN", "TZ",
 	} {
 		if value, there := set[name]; there {
