@@ -105,7 +105,7 @@ func withCluster(ctx context.Context, command string, c layout.Cluster, f flags,
 	case "get":
 		return get(c, args)
 	case "guard":
-		return cluster.Guard(ctx, c)
+		return cluster.Guard(ctx, c, processLog())
 	case "supervise":
 		return cluster.Supervise(ctx, c, processLog())
 	case "registry":

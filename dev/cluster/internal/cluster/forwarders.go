@@ -14,14 +14,9 @@ import (
 	"github.com/dragonchain/dc-provider/dev/cluster/internal/network"
 )
 
-// forwarders are what listens on the host.
-type forwarders struct {
-	running sync.WaitGroup
-	broken  chan error
-}
-
-// startForwarders listens on the cluster's ports and forwards until ctx ends.
-func startForwarders(ctx context.Context, c layout.Cluster, log *slog.Logger) (*forwarders, error) {
+// startForwarders listens on the cluster's ports and forwards until ctx ends. A forwarder that ends gives its reason to
+// ended.
+func startForwarders(ctx context.Context, ended func(error), c layout.Cluster, log *slog.Logger) (*sync.WaitGroup, error) {
 	client, err := api.New(c)
 	if err != nil {
 		return nil, err
@@ -29,7 +24,7 @@ func startForwarders(ctx context.Context, c layout.Cluster, log *slog.Logger) (*
 	dial := func(ctx context.Context, address string) (net.Conn, error) {
 		return network.Dial(ctx, c.Node(0).NetnsFile(), address)
 	}
-	all := &forwarders{broken: make(chan error, 2)}
+	var running sync.WaitGroup
 	for port, f := range map[int]*forward.Forwarder{
 		c.GatewayPort: {Name: "gateway", Target: gatewayTarget(client), Dial: dial, Log: log},
 		c.APIPort:     {Name: "API server", Target: apiTarget(c), Dial: dial, Log: log},
@@ -38,22 +33,10 @@ func startForwarders(ctx context.Context, c layout.Cluster, log *slog.Logger) (*
 		if err != nil {
 			return nil, fmt.Errorf("forward to %s: %w", f.Name, err)
 		}
-		all.running.Go(func() { all.broken <- f.Run(ctx, listener) })
+		running.Go(func() { ended(f.Run(ctx, listener)) })
 	}
-	return all, nil
+	return &running, nil
 }
-
-// failed returns why a forwarder stopped, nil while all run.
-func (f *forwarders) failed() error {
-	select {
-	case err := <-f.broken:
-		return err
-	default:
-		return nil
-	}
-}
-
-func (f *forwarders) wait() { f.running.Wait() }
 
 func apiTarget(c layout.Cluster) func(context.Context, bool) (string, error) {
 	return func(context.Context, bool) (string, error) { return c.APIServer(), nil }

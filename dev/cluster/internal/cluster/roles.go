@@ -53,7 +53,7 @@ func ensureRole(c layout.Cluster, r role) error {
 }
 
 // Guard keeps the supervisor running until the cluster is not wanted any more.
-func Guard(ctx context.Context, c layout.Cluster) error {
+func Guard(ctx context.Context, c layout.Cluster, log *slog.Logger) error {
 	lock, err := proc.TryLock(guardRole.lock(c), os.Getpid())
 	if errors.Is(err, proc.ErrHeld) {
 		return nil
@@ -62,16 +62,19 @@ func Guard(ctx context.Context, c layout.Cluster) error {
 		return err
 	}
 	defer lock.Release()
-	return everyWatch(ctx, c, func() error { return ensureRole(c, superviseRole) })
+	return everyWatch(ctx, c, log, func() error { return ensureRole(c, superviseRole) })
 }
 
-// everyWatch calls step at once and then every watchEvery until the cluster is not wanted, step fails or ctx ends.
-func everyWatch(ctx context.Context, c layout.Cluster, step func() error) error {
+// everyWatch calls step at once and then every watchEvery until the cluster is not wanted or ctx ends. A step that fails is
+// repeated like any other, since the state folder may be on its way to being deleted, or the disk full for a while.
+func everyWatch(ctx context.Context, c layout.Cluster, log *slog.Logger, step func() error) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
+	var last string
 	for c.Wanted() {
-		if err := step(); err != nil {
-			return err
+		if err := step(); err != nil && err.Error() != last {
+			last = err.Error()
+			log.Error("keeping the cluster up", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -94,29 +97,26 @@ func Supervise(ctx context.Context, c layout.Cluster, log *slog.Logger) error {
 		return err
 	}
 	defer lock.Release()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	forwarders, err := startForwarders(ctx, c, log)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	forwarders, err := startForwarders(ctx, cancel, c, log)
 	if err != nil {
 		return err
 	}
 	nodes := newNodes(c, log)
-	err = everyWatch(ctx, c, func() error {
-		if err := forwarders.failed(); err != nil {
-			return err // the guard starts another supervisor
-		}
+	err = everyWatch(ctx, c, log, func() error {
 		if err := ensureRole(c, guardRole); err != nil {
 			return err
 		}
 		return nodes.ensure()
 	})
-	cancel()
-	forwarders.wait()
+	cancel(nil)
+	forwarders.Wait()
 	if err != nil {
-		return err
+		return context.Cause(ctx) // if a forwarder's, the guard starts another supervisor
 	}
-	ctx, cancel = context.WithTimeout(context.Background(), downTimeout)
-	defer cancel()
+	ctx, stop := context.WithTimeout(context.Background(), downTimeout)
+	defer stop()
 	if err := killInside(ctx, c); err != nil {
 		return err
 	}
