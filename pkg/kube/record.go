@@ -77,6 +77,10 @@ func newRecord(o *object, before *record) *record {
 		deleting:   o.DeletionTimestamp != nil,
 		status:     newRecordStatus(o.Status),
 	}
+	if before != nil && before.deleting {
+		// A deletion cannot be undone; an object that does not know of it was written before it and is only heard of now.
+		r.deleting = true
+	}
 	for _, f := range o.Finalizers {
 		r.finalizers = append(r.finalizers, intern(f))
 	}

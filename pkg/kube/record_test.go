@@ -63,6 +63,16 @@ func TestNewRecord_KeepsTheLastValidVersion(t *testing.T) {
 	}
 }
 
+// The answer to a write that was made before a delete may be heard of after it.
+func TestNewRecord_StaysDeleting(t *testing.T) {
+	stale := idleObject(t, 1)
+	before := newRecord(stale, nil)
+	before.deleting = true
+	if !newRecord(stale, before).deleting {
+		t.Error("a record that is being deleted came back")
+	}
+}
+
 // A hundred thousand functions at zero are to fit in a small container.
 func TestRecords_HeapPerIdleFunction(t *testing.T) {
 	const count, limitBytes = 2000, 4096
