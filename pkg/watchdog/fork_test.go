@@ -319,7 +319,7 @@ func TestForkMode_CallerThatDoesNotRead(t *testing.T) {
 // One that reads, however slowly, gets all of it: the deadline moves with what it has read.
 func TestForkMode_CallerThatReadsSlowly(t *testing.T) {
 	f := prepare(t, "fprocess=head -c 30000000 /dev/zero", "healthcheck_interval=0")
-	f.mode.(*forkMode).stall = 500 * time.Millisecond
+	f.mode.(*forkMode).stall = 2 * time.Second
 	f.start()
 	res, err := client.Get(f.url)
 	if err != nil {
@@ -331,8 +331,8 @@ func TestForkMode_CallerThatReadsSlowly(t *testing.T) {
 		var more int64
 		more, err = io.CopyN(io.Discard, res.Body, 1<<20)
 		n += more
-		if time.Since(begun) < time.Second {
-			time.Sleep(50 * time.Millisecond) // not for an outcome: this is the slowness
+		if time.Since(begun) < 4*time.Second {
+			time.Sleep(150 * time.Millisecond) // not for an outcome: this is the slowness
 		}
 	}
 	if n != 30000000 || err != io.EOF {
