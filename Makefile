@@ -103,8 +103,9 @@ demo: ## deploy the examples and invoke them
 	@dev/demo.sh
 
 .PHONY: exec
-exec: ## run a command inside the cluster's network: CMD='curl -s $$OPENFAAS_URL/healthz'
-	@dev/exec.sh '$(subst ','\'',$(CMD))'
+exec: ## run a command inside the cluster's network: CMD='curl -s $OPENFAAS_URL/healthz'
+	@# The value as it was typed: make would take the command's dollars for its own.
+	@dev/exec.sh '$(subst ','\'',$(value CMD))'
 
 # --- tests --------------------------------------------------------------------------------------------------------------
 
