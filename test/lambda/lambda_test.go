@@ -412,18 +412,20 @@ func TestSoak(t *testing.T) {
 	round(1000)
 	const slack = 4 // each process may have a connection more, or less
 	var after, kilobytes int
+	var children []string
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if after, kilobytes = w.holds(t); after <= descriptors+slack {
-			break // the last connections are closed, and the last process is there again
+		after, kilobytes = w.holds(t)
+		if children = w.children(t); after <= descriptors+slack && len(children) == 2 {
+			break // the last connections are closed, and the processes that ended last have their successors
 		}
 	}
 	if after > descriptors+slack || kilobytes > memory+8<<10 {
 		t.Errorf("%d descriptors and %d KiB have become %d and %d", descriptors, memory, after, kilobytes)
 	}
-	t.Logf("%d descriptors and %d KiB before, %d and %d after 4000 invocations", descriptors, memory, after, kilobytes)
-	if children := w.children(t); len(children) != 2 {
+	if len(children) != 2 {
 		t.Errorf("children %v", children)
 	}
+	t.Logf("%d descriptors and %d KiB before, %d and %d after 4000 invocations", descriptors, memory, after, kilobytes)
 }
 
 // holds counts the watchdog's descriptors, and its resident memory in KiB.
