@@ -30,6 +30,7 @@ const (
 
 const (
 	defaultPort         = 8080
+	defaultMetricsPort  = 8081
 	defaultUpstreamPort = "8082" // not 8081, where both OpenFaaS watchdogs serve metrics
 	defaultReadTimeout  = 30 * time.Second
 	defaultLameDuck     = 100 * time.Millisecond
@@ -54,6 +55,8 @@ type Config struct {
 
 	// Port is the TCP port served, on all addresses. 0 means 8080.
 	Port int
+	// MetricsPort is the TCP port of the metrics, on all addresses. 0 means that there are none.
+	MetricsPort int
 	// ReadyPath is a path of the function that answers 2xx to a GET while the function can serve. Empty means that it always can,
 	// in HTTPMode whenever its process listens.
 	ReadyPath string
@@ -121,7 +124,7 @@ var settings = []string{
 	"cgi_headers", "marshal_request", "debug_headers", "http_buffer_req_body", "buffer_http", "static_path", "prefix_logs",
 	"log_buffer_size", "log_callid", "log_call_id", "ready_path", "jwt_auth", "jwt_auth_debug", "jwt_auth_local",
 	"lambda_concurrency", "lambda_queue", "lambda_init_timeout", "lambda_payload_bytes",
-	"lambda_event", "fork_body_bytes", "fork_output_bytes",
+	"lambda_event", "metrics_port", "fork_body_bytes", "fork_output_bytes",
 }
 
 // ignored are settings of the OpenFaaS watchdogs that change nothing here. Saying so beats silence.
@@ -141,6 +144,7 @@ func ParseEnv(environ []string) (Config, error) {
 		Mode:           ModeName(v.text("mode", string(ForkMode))),
 		Command:        v.command(),
 		Port:           v.number("port", defaultPort),
+		MetricsPort:    v.number("metrics_port", defaultMetricsPort),
 		ReadTimeout:    v.duration("read_timeout", v.readTimeout()),
 		WriteTimeout:   v.duration("write_timeout", 0),
 		ExecTimeout:    v.duration("exec_timeout", v.execTimeout()),
@@ -206,6 +210,9 @@ func (c *Config) check() error {
 	}
 	if c.Port > 65535 {
 		return fmt.Errorf("port %d is above 65535", c.Port)
+	}
+	if c.MetricsPort > 65535 {
+		return fmt.Errorf("metrics_port %d is above 65535", c.MetricsPort)
 	}
 	return nil
 }

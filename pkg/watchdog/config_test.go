@@ -127,7 +127,7 @@ func TestParseEnv_Defaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		got.Environ = nil
-		want := Config{Dialect: r.dialect, Mode: ForkMode, Command: []string{"cat", "-n"}, Port: 8080, LockFile: "/tmp/.lock",
+		want := Config{Dialect: r.dialect, Mode: ForkMode, Command: []string{"cat", "-n"}, Port: 8080, MetricsPort: 8081, LockFile: "/tmp/.lock",
 			ReadTimeout: r.read, ExecTimeout: r.exec, LameDuck: defaultLameDuck, CombineOutput: r.combine, PrefixLogs: r.prefix,
 			LineBytes: 65536}
 		if !reflect.DeepEqual(got, want) {
@@ -149,6 +149,7 @@ func TestParseEnv_Values(t *testing.T) {
 			return slices.Equal(c.Command, []string{"a", "b c", ""})
 		}},
 		{"lock file in TMPDIR", []string{"TMPDIR=/var/run/"}, func(c Config) bool { return c.LockFile == "/var/run/.lock" }},
+		{"no metrics", []string{"metrics_port=0"}, func(c Config) bool { return c.MetricsPort == 0 }},
 		{"ready_path", []string{"ready_path=/ready?x"}, func(c Config) bool { return c.ReadyPath == "/ready?x" }},
 		{"no lock file", []string{"suppress_lock=true"}, func(c Config) bool { return c.LockFile == "" }},
 		{"log lines without end", []string{"log_buffer_size=-1"}, func(c Config) bool { return c.LineBytes == maxLineBytes }},
@@ -194,6 +195,7 @@ func TestParseEnv_Refuses(t *testing.T) {
 		{"mode not there yet", []string{"fprocess=cat", "mode=streaming"}, []string{`"streaming"`, "fork, http"}},
 		{"several at once", []string{"fprocess=cat", "port=x", "exec_timeout=y", "suppress_lock=z"}, []string{"port", "exec_timeout", "suppress_lock"}},
 		{"port", []string{"fprocess=cat", "port=70000"}, []string{"70000"}},
+		{"port of the metrics", []string{"fprocess=cat", "metrics_port=70000"}, []string{"metrics_port 70000"}},
 		{"log_buffer_size in any dialect", []string{"fprocess=cat", "log_buffer_size=x", "DC_DIALECT=of"}, []string{"log_buffer_size"}},
 		{"jwt_auth", []string{"fprocess=cat", "jwt_auth=true"}, []string{"jwt_auth"}},
 		{"ready_path", []string{"fprocess=cat", "ready_path=ready"}, []string{"ready_path"}},

@@ -10,6 +10,7 @@
 //	health      whether this container is worth keeping: /_/health
 //	readiness   whether it may be given work now: /_/ready
 //	ready push  telling the provider of readiness, rather than waiting to be probed: package readypush
+//	metrics     what is counted of invocations, for Prometheus
 //	sink        where the log goes, which may get stuck and then holds nobody up
 //
 // The way of a request:
@@ -54,7 +55,8 @@
 //   - A caller that does not read its answer holds its place until a second after the limit in mode http, and in mode fork until it
 //     has read nothing for 30 s, or for write_timeout. Streams, and mode http without a limit, wait for their readers for ever.
 //   - SIGTERM gives the whole process group its time to end, not its leader alone.
-//   - There are no metrics, neither on port 8081 nor elsewhere.
+//   - Metrics are on port 8081 under the names of both, or on metrics_port, where 0 means none. The port is taken once the function can
+//     serve, and a function that has it by then keeps it. A caller that went away before it was answered counts as code 499.
 //   - mode fork takes bodies of fork_body_bytes at most (else 413) and outputs of fork_output_bytes (else the process is killed and 500
 //     answered). Both are 32 MiB by default: what is held for one caller must not end the container.
 //   - The limit of an invocation counts from its headers, so that reading its body is part of it.

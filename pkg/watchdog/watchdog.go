@@ -35,7 +35,8 @@ type Watchdog struct {
 	health     health
 	inFlight   *limiter
 	conns      *connections
-	push       *pusher       // nil when there is nobody to tell
+	push       *pusher // nil when there is nobody to tell
+	metrics    *metrics
 	drainLimit time.Duration // what invocations in flight get when we end
 	ending     atomic.Bool
 }
@@ -72,7 +73,8 @@ func New(cfg Config, log *slog.Logger, stdout, stderr *Sink) (*Watchdog, error) 
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	w := &Watchdog{cfg: cfg, log: log, procs: &processes{}, inFlight: newLimiter(cfg.MaxInFlight), conns: newConnections(), drainLimit: drainTime(&cfg)}
+	w := &Watchdog{cfg: cfg, log: log, procs: &processes{}, inFlight: newLimiter(cfg.MaxInFlight), conns: newConnections(), metrics: newMetrics(),
+		drainLimit: drainTime(&cfg)}
 	w.health.path = cfg.LockFile
 	switch cfg.Mode {
 	case HTTPMode:
@@ -92,11 +94,18 @@ func New(cfg Config, log *slog.Logger, stdout, stderr *Sink) (*Watchdog, error) 
 	return w, nil
 }
 
-// Run serves on the configured port until ctx ends: see Serve.
+// Run serves on the configured port until ctx ends: see Serve. Metrics are served until then too, while the end is drained.
 func (w *Watchdog) Run(ctx context.Context) error {
 	ln, err := net.Listen("tcp", ":"+strconv.Itoa(w.cfg.Port))
 	if err != nil {
 		return err
+	}
+	if w.cfg.MetricsPort > 0 {
+		scrapes, endScrapes := context.WithCancel(context.WithoutCancel(ctx))
+		var served sync.WaitGroup
+		served.Go(func() { w.metrics.run(scrapes, w.cfg.MetricsPort, w.mode.serving, w.log) })
+		defer served.Wait()
+		defer endScrapes()
 	}
 	return w.Serve(ctx, ln)
 }
@@ -209,7 +218,11 @@ func (w *Watchdog) route(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (w *Watchdog) invoke(rw http.ResponseWriter, r *http.Request) {
+func (w *Watchdog) invoke(to http.ResponseWriter, r *http.Request) {
+	started := time.Now()
+	rw := &closingWriter{ResponseWriter: to, ending: &w.ending}
+	w.metrics.begin()
+	defer func() { w.metrics.observe(r.Method, rw.outcome(), time.Since(started)) }()
 	if !w.inFlight.enter() {
 		h := rw.Header()
 		h.Set("Content-Type", "text/plain")
@@ -224,7 +237,8 @@ func (w *Watchdog) invoke(rw http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Upgrade") != "" {
 		defer closeAtEnd(r.Context())()
 	}
-	w.mode.ServeHTTP(&closingWriter{ResponseWriter: rw, ending: &w.ending}, r)
+	w.mode.ServeHTTP(rw, r)
+	rw.returned = true
 }
 
 type connKey struct{}
