@@ -30,6 +30,7 @@ type config struct {
 	callTimeout       time.Duration
 	wakeTimeout       time.Duration
 	drainTimeout      time.Duration
+	queueDepth        int
 	heapQuotaBytes    int64
 	registryMirrors   map[string]string
 	logLevel          slog.Level
@@ -68,6 +69,7 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.DurationVar(&c.callTimeout, "call-timeout", time.Minute, "how long a call may take until its answer begins")
 	flags.DurationVar(&c.wakeTimeout, "wake-timeout", time.Minute, "how long a call waits for a replica")
 	flags.DurationVar(&c.drainTimeout, "drain-timeout", time.Minute, "how long calls in flight may go on after SIGTERM")
+	flags.IntVar(&c.queueDepth, "queue-depth", 1024, "how many calls of one function may `wait` for a replica; more are answered 429")
 	flags.StringVar(&quota, "heap-quota", "64Mi", "`bytes` that one contract may keep, unless its annotation says otherwise")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&c.printVersion, "version", false, "print the version and exit")
@@ -98,6 +100,9 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 		if d <= 0 {
 			return config{}, fmt.Errorf("%s timeout %v: give a duration above zero", name, d)
 		}
+	}
+	if c.queueDepth <= 0 {
+		return config{}, fmt.Errorf("queue depth %d: give a number above zero", c.queueDepth)
 	}
 	if err := c.logLevel.UnmarshalText([]byte(level)); err != nil {
 		return config{}, fmt.Errorf("log level %q: give debug, info, warn or error", level)

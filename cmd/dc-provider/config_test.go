@@ -60,6 +60,7 @@ func TestParseConfig_Refuses(t *testing.T) {
 		{"a quota that is none", "--heap-quota=lots", "heap quota"},
 		{"a log level that is none", "--log-level=loud", "give debug, info, warn or error"},
 		{"a mirror without a URL", "--registry-mirror=docker.io", "give HOST=URL"},
+		{"a queue that holds nobody", "--queue-depth=0", "queue depth 0"},
 		{"a negative timeout", "--call-timeout=-1s", "call timeout"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

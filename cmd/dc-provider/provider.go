@@ -59,6 +59,7 @@ func build(cfg config, s secrets, log *slog.Logger) (_ *provider, err error) {
 		DefaultNamespace: cfg.functionNamespace,
 		Timeout:          cfg.callTimeout,
 		WakeTimeout:      cfg.wakeTimeout,
+		QueueDepth:       cfg.queueDepth,
 		Version:          version,
 		Log:              log,
 	}); err != nil {

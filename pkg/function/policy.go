@@ -13,6 +13,7 @@ const (
 	LabelScaleFactor       = "com.openfaas.scale.factor"
 	LabelScaleZero         = "com.openfaas.scale.zero"
 	LabelScaleZeroDuration = "com.openfaas.scale.zero-duration"
+	LabelMaxInFlight       = "com.openfaas.max_inflight"
 
 	AnnotationMode      = "com.dragonchain.mode"
 	AnnotationHeap      = "com.dragonchain.heap"
@@ -27,6 +28,8 @@ const (
 	defaultZeroAfter = 15 * time.Minute
 	// maxScale bounds what a label may ask for: a typing error must not ask a cluster for a million pods.
 	maxScale = 1000
+	// maxMaxInFlight is above what any replica can do; a limit beyond it is none.
+	maxMaxInFlight = 1_000_000
 	// watchdogPort is the only one on which replicas are called. Another would never be found ready.
 	watchdogPort = "8080"
 )
@@ -34,6 +37,9 @@ const (
 // Policy is what the labels and annotations of a Spec say, parsed once.
 type Policy struct {
 	Scale Scale
+	// MaxInFlight is how many calls one replica is given at a time; 0 is no limit, which is the default: only who made a
+	// function knows how many calls it can bear, and streams that stay open all day count too.
+	MaxInFlight int
 	// Mode is the watchdog mode; empty when neither annotation nor process asks for a watchdog, and the image's own
 	// entrypoint serves on port 8080.
 	Mode Mode
@@ -92,6 +98,8 @@ func salvagePolicy(s Spec) Policy {
 	if p.Scale, err = parseScale(s.Labels); err != nil {
 		p.Scale = Scale{Min: defaultScaleMin, Max: defaultScaleMax, ZeroAfter: defaultZeroAfter}
 	}
+	// An unknown limit is none, as it was when the function came to run.
+	p.MaxInFlight, _ = parseCount(s.Labels, LabelMaxInFlight, 0, maxMaxInFlight, 0)
 	if p.Heap, err = parseFlag(s.Annotations, "annotation", AnnotationHeap); err != nil {
 		p.Heap = true
 	}
@@ -109,6 +117,9 @@ func parsePolicy(s Spec) (Policy, error) {
 	var p Policy
 	var err error
 	if p.Scale, err = parseScale(s.Labels); err != nil {
+		return Policy{}, err
+	}
+	if p.MaxInFlight, err = parseCount(s.Labels, LabelMaxInFlight, 0, maxMaxInFlight, 0); err != nil {
 		return Policy{}, err
 	}
 	if p.Mode, p.ModeAnnotated, err = parseMode(s); err != nil {

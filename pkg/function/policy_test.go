@@ -84,6 +84,8 @@ func TestCheck_PolicyOfAnnotations(t *testing.T) {
 		"the environment wins":                   {both, function.Policy{Mode: function.ModeFork}},
 		"contract":                               {withAnnotations("com.dragonchain.heap", "true"), function.Policy{Heap: true}},
 		"quota":                                  {withAnnotations("com.dragonchain.heap-quota", "1Mi"), function.Policy{HeapQuotaBytes: 1 << 20}},
+		"limit":                                  {withLabels("com.openfaas.max_inflight", "4"), function.Policy{MaxInFlight: 4}},
+		"no limit":                               {withLabels("com.openfaas.max_inflight", "0"), function.Policy{}},
 		"ready path":                             {withAnnotations("com.openfaas.ready.http.path", "/r?x=1"), function.Policy{ReadyPath: "/r?x=1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -117,6 +119,9 @@ func TestCheck_PolicyRefused(t *testing.T) {
 		"com.openfaas.scale.zero=yes":          withLabels("com.openfaas.scale.zero", "yes"),
 		"com.openfaas.scale.zero-duration=0":   withLabels("com.openfaas.scale.zero-duration", "0"),
 		"com.openfaas.scale.zero-duration=1d":  withLabels("com.openfaas.scale.zero-duration", "1d"),
+		"com.openfaas.max_inflight=-1":         withLabels("com.openfaas.max_inflight", "-1"),
+		"com.openfaas.max_inflight=many":       withLabels("com.openfaas.max_inflight", "many"),
+		"com.openfaas.max_inflight=1000001":    withLabels("com.openfaas.max_inflight", "1000001"),
 		"com.dragonchain.mode=turbo":           withAnnotations("com.dragonchain.mode", "turbo"),
 		"variable mode=turbo":                  badMode,
 		"variable port=9999":                   badPort,

@@ -31,6 +31,9 @@ const statusClientGone = 499
 // wakeSeconds is about how long a wake takes.
 const wakeSeconds = 1
 
+// freeSeconds is when a function whose replicas are busy may be tried again: nobody knows, and soon is what callers hope for.
+const freeSeconds = 1
+
 // row says how an error is answered.
 type row struct {
 	is     error
@@ -48,6 +51,7 @@ var shuttingDown = row{is: heapstore.ErrClosed, status: http.StatusServiceUnavai
 // a context for its cause.
 var table = []row{
 	{is: proxy.ErrNoEndpoint, status: http.StatusServiceUnavailable, retry: wakeSeconds},
+	{is: proxy.ErrBusy, status: http.StatusTooManyRequests, retry: freeSeconds},
 	{is: proxy.ErrUnreachable, status: http.StatusBadGateway},
 	{is: proxy.ErrTimeout, status: http.StatusGatewayTimeout},
 	{is: proxy.ErrCanceled, status: statusClientGone},

@@ -32,6 +32,7 @@ func TestErrorWriter(t *testing.T) {
 		{function.Existsf("cow is there"), 409, "cow is there", "DEBUG"},
 		{fmt.Errorf("update: %w", function.ErrConflict), 409, "changed by somebody else", "DEBUG"},
 		{fmt.Errorf("%w: image not found", proxy.ErrNoEndpoint), 503, "image not found", "WARN"},
+		{fmt.Errorf("%w: 3 wait already", proxy.ErrBusy), 429, "3 wait already", "DEBUG"},
 		{proxy.ErrUnreachable, 502, "broke off", "WARN"},
 		{proxy.ErrTimeout, 504, "in time", "WARN"},
 		{proxy.ErrCanceled, 499, "", "DEBUG"},
@@ -77,11 +78,13 @@ func TestErrorWriter(t *testing.T) {
 }
 
 func TestErrorWriter_LeavesTheProxysMark(t *testing.T) {
-	got := httptest.NewRecorder()
-	got.Header().Set("X-OpenFaaS-Internal", "proxy")
-	handlers.ErrorWriter(slog.New(slog.DiscardHandler))(got, httptest.NewRequest("GET", "/", nil), proxy.ErrNoEndpoint)
-	if h := got.Header(); h.Get("X-OpenFaaS-Internal") != "proxy" || h.Get("Retry-After") != "1" {
-		t.Errorf("headers %v", h)
+	for _, err := range []error{proxy.ErrNoEndpoint, proxy.ErrBusy} {
+		got := httptest.NewRecorder()
+		got.Header().Set("X-OpenFaaS-Internal", "proxy")
+		handlers.ErrorWriter(slog.New(slog.DiscardHandler))(got, httptest.NewRequest("GET", "/", nil), err)
+		if h := got.Header(); h.Get("X-OpenFaaS-Internal") != "proxy" || h.Get("Retry-After") != "1" {
+			t.Errorf("%v: headers %v", err, h)
+		}
 	}
 }
 

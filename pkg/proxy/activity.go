@@ -15,66 +15,112 @@ type Load struct {
 	LastActivity time.Time
 }
 
-// activity is what must not be lost of a function while it exists: the counts, the waiters, the retired endpoints. It is
-// kept outside the LRU, so that an eviction costs a look-up and nothing else.
+// activity is what the proxy knows of a function while it exists: its endpoints and how they fare, the counts, the waiters.
+// Only the list of endpoints may be lost, which the LRU of functions takes from those that were not called lately.
+//
+// One mutex guards all of it. It is held for well under a microsecond, twice in a call's life, and makes looking for an
+// endpoint, holding it to its limit and counting the call one step, as it makes one step of a call's end and handing its
+// place to the next waiter. Three counters that are exact each by itself would let a limit be passed between two of them.
 type activity struct {
-	mu       sync.Mutex
-	load     Load
-	inFlight map[string]int // by address; only of endpoints that have a call
-	// retired are endpoints that get nothing new because they are about to go, or nil.
-	retired map[function.Endpoint]bool
+	mu   sync.Mutex
+	load Load
+	// limit is how many calls one endpoint is given at a time; 0 is no limit.
+	limit int
+
+	// slots are the endpoints, and leaving those that are listed no more and have a call.
+	slots, leaving []*slot
+	// known tells that slots are the endpoints of the record id; until, if it is not zero, is when they are read again.
+	known bool
+	id    string
+	until time.Time
 	// version counts changes, so that a list read without mu is not put over a newer one.
 	version uint64
-	// changed is closed at the next change; nil while nobody waits.
-	changed chan struct{}
+
+	// touched is when the LRU was last told of a call, zero if it forgot the function. evicted tells that the list is to be
+	// dropped when it is not used any more.
+	touched time.Time
+	evicted bool
+
+	queue queue
 	// gone says that the function was forgotten and whoever holds this must get the activity anew.
 	gone bool
 }
 
-// startLocked counts a call at an endpoint.
-func (a *activity) startLocked(address string, now time.Time) {
+// startLocked counts a call at an endpoint, and tells it so if it waited.
+func (a *activity) startLocked(c *call, s *slot, now time.Time) {
 	a.load.InFlight++
 	a.load.LastActivity = now
-	a.inFlight[address]++
+	s.inFlight++
+	c.trial = s.tryLocked()
+	c.at, c.slot, c.placed = a, s, now
 }
 
-// queueLocked counts a call that waits, unqueueLocked one that does no more.
-func (a *activity) queueLocked(now time.Time) {
+// endLocked is the opposite of startLocked, and gives what it frees to the next in the queue.
+func (a *activity) endLocked(c *call, now time.Time) {
+	a.load.InFlight--
+	a.load.LastActivity = now
+	c.slot.inFlight--
+	if c.trial {
+		c.slot.trying, c.trial = false, false
+	}
+	if c.slot.unlisted && c.slot.inFlight == 0 {
+		a.leaveLocked(c.slot)
+	}
+	c.at, c.slot = nil, nil
+	a.dispatchLocked(now)
+	if a.evicted && !a.busyLocked() {
+		a.dropListLocked()
+	}
+}
+
+// queueLocked lets a call wait for its turn, unless depth calls wait already.
+func (a *activity) queueLocked(c *call, depth int, now time.Time) bool {
+	if a.queue.length >= depth {
+		return false
+	}
+	a.queue.insert(c)
+	c.queue = a
 	a.load.Waiting++
 	a.load.LastActivity = now
+	return true
 }
 
-func (a *activity) unqueueLocked(now time.Time) {
+// unqueueLocked takes a call out of the queue.
+func (a *activity) unqueueLocked(c *call, now time.Time) {
+	a.queue.remove(c)
 	a.load.Waiting--
 	a.load.LastActivity = now
 }
 
-// end is the opposite of startLocked.
-func (a *activity) end(address string, now time.Time) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.load.InFlight--
-	a.load.LastActivity = now
-	if a.inFlight[address]--; a.inFlight[address] == 0 {
-		delete(a.inFlight, address)
+// dispatchLocked gives free places to those who wait, in the order in which they came. It must follow whatever may have
+// freed one, so that no call which comes afterwards finds a place that somebody waits for.
+func (a *activity) dispatchLocked(now time.Time) {
+	for c := a.queue.first; c != nil; {
+		next := c.next
+		s := a.pickLocked(c.refused, now)
+		switch {
+		case s != nil:
+			a.unqueueLocked(c, now)
+			a.startLocked(c, s, now)
+			c.nudge()
+		case len(c.refused) == 0:
+			return // and nobody behind finds more
+		}
+		c = next
 	}
 }
 
-// changeLocked lets all waiters look again.
-func (a *activity) changeLocked() {
-	a.version++
-	if a.changed != nil {
-		close(a.changed)
-		a.changed = nil
+// busyLocked reports whether the endpoints are of use now, or must be remembered as retired.
+func (a *activity) busyLocked() bool {
+	if a.load.InFlight > 0 || a.load.Waiting > 0 {
+		return true
 	}
-}
-
-// watchLocked gives the channel that is closed at the next change.
-func (a *activity) watchLocked() <-chan struct{} {
-	if a.changed == nil {
-		a.changed = make(chan struct{})
+	for _, s := range a.slots {
+		if s.retired {
+			return true
+		}
 	}
-	return a.changed
+	return false
 }
 
 // activities holds the activity of every function that was called since it was deployed.
@@ -110,7 +156,7 @@ func (s *activities) make(ref function.Ref) *activity {
 	defer s.mu.Unlock()
 	a := s.of[ref]
 	if a == nil {
-		a = &activity{inFlight: make(map[string]int)}
+		a = &activity{}
 		s.of[ref] = a
 	}
 	return a
@@ -144,5 +190,10 @@ func (s *activities) dropUnused(ref function.Ref) {
 func (s *activities) dropLocked(ref function.Ref, a *activity) {
 	delete(s.of, ref)
 	a.gone = true
-	a.changeLocked()
+	for a.queue.first != nil {
+		c := a.queue.first
+		a.queue.remove(c)
+		c.nudge()
+	}
+	a.load.Waiting = 0
 }

@@ -56,32 +56,3 @@ func BenchmarkServeHTTP(b *testing.B) {
 	}
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
-
-// BenchmarkPlace is what finding, counting and leaving an endpoint costs, without the network.
-func BenchmarkPlace(b *testing.B) {
-	f := &function.Function{Spec: function.Spec{Ref: echo}, ID: "1", Replicas: 1}
-	for _, endpoints := range []int{1, 2, 20} {
-		b.Run(fmt.Sprintf("endpoints=%d", endpoints), func(b *testing.B) {
-			list := make([]function.Endpoint, endpoints)
-			for i := range list {
-				list[i].Address = fmt.Sprintf("10.0.0.%d:8080", i)
-			}
-			p, err := New(Config{
-				Lookup:    func(function.Ref) (*function.Function, bool) { return f, true },
-				Endpoints: func(function.Ref) []function.Endpoint { return list },
-				Error:     func(http.ResponseWriter, *http.Request, error) {},
-			})
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				c := p.newCall(f)
-				if at := c.place(); !at.ok {
-					b.Fatal("not placed")
-				}
-				c.end()
-			}
-		})
-	}
-}

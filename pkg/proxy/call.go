@@ -11,20 +11,30 @@ import (
 	"github.com/dragonchain/dc-provider/pkg/function"
 )
 
-// call is one call of a function: where it is counted, where it has been, and what ends it. It belongs to one goroutine.
+// call is one call of a function: where it is counted, where it has been, and what ends it. It belongs to one goroutine,
+// except while it is in a queue: then the queue's activity may put it at an endpoint.
 type call struct {
 	p *Proxy
 	f *function.Function
-	// waitUntil is when a wait for an endpoint ends.
-	waitUntil time.Time
-	// refused are the endpoints that could not be reached since the last change.
-	refused []function.Endpoint
+	// came is when the call came; waitUntil is when a wait for an endpoint ends.
+	came, waitUntil time.Time
 
-	// queue is where the call is counted as waiting, or nil.
+	// queue is the activity in whose queue the call was put, or nil. While it is set that activity's mu guards the fields
+	// below.
 	queue *activity
-	// at is where it is counted as in flight, or nil; address is the endpoint's.
-	at      *activity
-	address string
+	// queued is false once the call was taken out of the queue; previous and next are its neighbours there.
+	queued         bool
+	previous, next *call
+	// look gets a word when a waiter has something to look at: a place, or a change.
+	look chan struct{}
+	// refused are the endpoints that could not be reached since the last change.
+	refused []*slot
+	// at is where the call is counted as in flight, or nil, slot is its endpoint there, and placed is since when. trial is
+	// set if the endpoint's ejection depends on this call.
+	at     *activity
+	slot   *slot
+	placed time.Time
+	trial  bool
 
 	cancel context.CancelFunc
 	timer  *time.Timer
@@ -32,8 +42,8 @@ type call struct {
 	expired atomic.Bool
 }
 
-func (p *Proxy) newCall(f *function.Function) *call {
-	return &call{p: p, f: f, waitUntil: time.Now().Add(p.cfg.WakeTimeout)}
+func (p *Proxy) newCall(f *function.Function, now time.Time) *call {
+	return &call{p: p, f: f, came: now, waitUntil: now.Add(p.cfg.WakeTimeout)}
 }
 
 // roundTrip finds an endpoint, hands it r and returns its answer. The call is counted, and its answer's body can be read,
@@ -41,22 +51,27 @@ func (p *Proxy) newCall(f *function.Function) *call {
 func (c *call) roundTrip(r *http.Request, body *sentBody) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(r.Context())
 	c.cancel = cancel
-	for {
-		endpoint, err := c.acquire(ctx, body)
-		if err != nil {
+	for now := c.came; ; now = time.Now() {
+		if err := c.acquire(ctx, body, now); err != nil {
 			return nil, err
 		}
 		c.startTimer()
-		answer, reached, err := c.attempt(ctx, r, body, endpoint)
+		answer, reached, err := c.attempt(ctx, r, body, c.slot.endpoint)
 		if err == nil {
+			c.answered()
 			c.keepTimer(answer)
 			return answer, nil
 		}
-		if reached || ctx.Err() != nil || body.failure() != nil || !body.rewind() {
+		if ctx.Err() != nil || body.failure() != nil {
 			return nil, c.explain(r.Context(), body.failure(), err)
 		}
-		c.release()
-		c.refused = append(c.refused, endpoint)
+		at := c.slot
+		c.stopTimer()
+		c.failed()
+		if reached || !body.rewind() {
+			return nil, unreachable(c.f.Ref, err)
+		}
+		c.refused = append(c.refused, at)
 	}
 }
 
@@ -102,35 +117,34 @@ func (c *call) keepTimer(answer *http.Response) {
 	}
 }
 
-// explain turns an error of the transport into one of ours.
+// explain tells why a call was ended that its endpoint did not end.
 func (c *call) explain(caller context.Context, bodyErr, err error) error {
 	switch {
 	case c.expired.Load():
 		return timedOut(c.f.Ref)
 	case bodyErr != nil:
 		return bodyFailure(caller, bodyErr)
-	case caller.Err() != nil:
-		return canceled(err)
 	default:
-		return unreachable(c.f.Ref, err)
+		return canceled(err)
 	}
 }
 
-// release takes the call off its endpoint.
-func (c *call) release() {
+func (c *call) stopTimer() {
 	if c.timer != nil {
 		c.timer.Stop()
 		c.timer = nil
 	}
-	if c.at != nil {
-		c.at.end(c.address, time.Now())
-		c.at = nil
-	}
 }
 
-// end takes back all that the call holds. What is left unread of the answer's body cannot be read any more.
+// end takes back all that the call holds. What is left unread of the answer's body cannot be read any more. It may be
+// called again.
 func (c *call) end() {
-	c.release()
+	c.stopTimer()
+	if a := c.at; a != nil {
+		a.mu.Lock()
+		a.endLocked(c, time.Now())
+		a.mu.Unlock()
+	}
 	if c.cancel != nil {
 		c.cancel()
 	}

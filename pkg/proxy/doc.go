@@ -3,9 +3,11 @@
 // # Words
 //
 // A route is what a path names: a function and the rest of the path, which is the function's own. The activity of a
-// function is what the proxy knows of it: calls in flight, calls waiting, when it was last called, and which endpoints
-// are retired. A call is placed when it is counted at an endpoint, waits when there is none, and reached an endpoint as
-// soon as one byte of it was written to a connection. A wake is asked of another package; the proxy only says who waits.
+// function is what the proxy knows of it: its endpoints, calls in flight, calls waiting, when it was last called. A call is
+// placed when it is counted at an endpoint, waits in the function's queue when there is none for it, and reached an endpoint
+// as soon as one byte of it was written to a connection. An endpoint is full when it has as many calls as the function's
+// limit, retired when it is about to go, ejected when it failed several calls in a row and is left alone for a time, and on
+// trial after that. A wake is asked of another package; the proxy only says who waits.
 //
 // # How one call travels
 //
@@ -13,27 +15,36 @@
 //	               │         │ no                                 │
 //	              404       404, or forwarder ─► call.roundTrip ◄─┴─ RoundTrip
 //	                                                  │
-//	          ┌──── no endpoint ◄──── place ◄─────────┤◄────────────┐
-//	          ▼                         │ counted     │             │ not reached: another endpoint,
-//	 wait: Wake once, then              ▼             │             │ or wait
-//	 endpoints change ───► place    attempt ──────────┴─────────────┘
-//	 deadline ───────────► 503          │
-//	 caller leaves ──────► 499          ├─► answer, streamed to the caller
-//	                                    ├─► reached and broke off: 502
+//	     ┌─── none, or all full ◄──── place ◄─────────┤◄────────────┐
+//	     ▼                              │ counted     │             │ not reached: another endpoint,
+//	 queue full? ────────► 429          ▼             │             │ or wait
+//	 none: Wake once                attempt ──────────┴─────────────┘
+//	 a place is given ───► attempt      │
+//	 deadline ──► 503, 429 if full      ├─► answer, streamed to the caller
+//	 caller leaves ──────► 499          ├─► reached and broke off: 502
 //	                                    └─► no answer in time: 504
 //
-// Endpoints come from the events that SetEndpoints is given, and from Config.Endpoints, which asks memory only, when the
-// cache has nothing of a function. The cache is an LRU and may lose anything at any time; what must not be lost, the
-// counts and the waiters, is in the activity, which lives until Forget. An empty list is held for a second and then read
-// again. A name that no function has leaves nothing behind: it is answered from Config.Lookup's memory, so that a flood of
-// such names pushes nothing out, and a function answers the moment it is deployed.
+// Endpoints come from the events that SetEndpoints is given, and from Config.Endpoints, which asks memory only, when those of
+// a function are not known. They are known of the functions in an LRU, and the list of one that is not in use may be lost at
+// any time; what must not be lost, the counts and the waiters, lives in the activity until Forget. An empty list is held for
+// a second and then read again. A name that no function has leaves nothing behind: it is answered from Config.Lookup's
+// memory, so that a flood of such names pushes nothing out, and a function answers the moment it is deployed.
+//
+// Finding an endpoint, holding it to its limit, counting the call there, or putting it in the queue is one step under the
+// activity's mutex, as is ending a call and giving its place to the first who waits. See activity.go for why, balancer.go
+// for the choice, and ejection.go for what is no choice at the moment.
 //
 // # Guarantees
 //
+//   - No endpoint has more calls at a time than the function's limit, not even one that leaves the set and comes back while
+//     it has some. There is no limit unless the function names one: Policy.MaxInFlight.
+//   - Places are given in the order in which calls came. A freed place wakes one waiter and is his by then; no call that comes
+//     later gets it. The queue holds Config.QueueDepth calls; one more is answered at once.
+//   - A failing endpoint is ejected for a time that grows, but never the last that is sound: when all fail, all are tried.
 //   - A call that reached no endpoint is tried on another, or waits, until Config.WakeTimeout has passed since it came. One
 //     that may have reached an endpoint is never sent a second time, not even for the methods where HTTP would allow it.
-//   - Each waiter has its own deadline and leaves when its caller does. Waiters are woken by changes, not by looking again
-//     and again; only an endpoint that refuses connections while it is listed is tried again, after a pause that grows.
+//   - Each waiter has its own deadline and leaves when its caller does. Waiters are woken by places and changes, not by looking
+//     again and again; only an endpoint that refuses connections while it is listed is tried again, after a pause that grows.
 //     A caller's leaving is noticed as soon as its body was read, so a body of up to 64 KiB is read while its call waits.
 //   - Config.Timeout runs from when the call is placed: to the answer's headers, and through its body if the length of
 //     that is known. A stream (an answer of unknown length, an upgraded connection) ends with its caller or its function.
@@ -47,10 +58,10 @@
 // # What it leaves to others
 //
 // Which endpoints there are (pkg/kube), when a function is woken or goes to zero (pkg/scaler), what a contract's answer
-// does (pkg/invoke), and which status an error has (pkg/handlers). Concurrency limits are the function's own.
+// does (pkg/invoke), and which status an error has (pkg/handlers).
 //
 // # Sources
 //
 // RFC 9110 (hop-by-hop headers, 1xx, upgrade); M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing",
-// 2001, for picking the lighter of two.
+// 2001, for picking the lighter of two; Envoy's documentation of outlier detection, for ejections that grow.
 package proxy

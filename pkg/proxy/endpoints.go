@@ -7,63 +7,105 @@ import (
 	"github.com/dragonchain/dc-provider/pkg/function"
 )
 
-// emptyFor is how long an empty list is believed. Events replace it at once; the limit is for an event that never came.
-const emptyFor = time.Second
+const (
+	// emptyFor is how long an empty list is believed. Events replace it at once; the limit is for an event that never came.
+	emptyFor = time.Second
+	// touchEvery is how often the LRU is told that a function is called. Its order is no better than that, and a call does
+	// not need its lock, which all functions share.
+	touchEvery = time.Second
+)
 
-// endpointSet is what the cache holds of a function. It is immutable.
-type endpointSet struct {
-	// id is the identity of the record that the endpoints belong to.
-	id   string
-	list []function.Endpoint
-	// until is when an empty list is read again; zero for others.
-	until time.Time
+// knows reports whether the endpoints of the record id are known.
+func (a *activity) knows(id string, now time.Time) bool {
+	return a.known && a.id == id && (a.until.IsZero() || now.Before(a.until))
 }
 
-func newEndpointSet(id string, list []function.Endpoint, now time.Time) endpointSet {
-	set := endpointSet{id: id, list: list}
-	if len(list) == 0 {
-		set.until = now.Add(emptyFor)
+// setLocked replaces the endpoints. One that stays keeps its calls and its history; one that comes begins anew, but has the
+// calls that it still had when it left.
+func (a *activity) setLocked(id string, list []function.Endpoint, now time.Time) {
+	before := make(map[function.Endpoint]*slot, len(a.slots)+len(a.leaving))
+	for _, s := range a.leaving {
+		before[s.endpoint] = s
 	}
-	return set
+	for _, s := range a.slots {
+		before[s.endpoint] = s
+		s.unlisted = true
+	}
+	slots := make([]*slot, 0, len(list))
+	for _, e := range list {
+		s := before[e]
+		switch {
+		case s == nil:
+			s = &slot{endpoint: e}
+			before[e] = s
+		case !s.unlisted:
+			continue // it is listed twice
+		case slices.Contains(a.leaving, s):
+			s.absolveLocked()
+		}
+		s.unlisted = false
+		slots = append(slots, s)
+	}
+	a.leaving = nil
+	for _, s := range before {
+		if s.unlisted && s.inFlight > 0 {
+			a.leaving = append(a.leaving, s)
+		}
+	}
+	a.slots, a.known, a.id, a.until = slots, true, id, time.Time{}
+	if len(list) == 0 {
+		a.until = now.Add(emptyFor)
+	}
+	a.version++
+	a.dispatchLocked(now)
 }
 
-func (s endpointSet) valid(id string, now time.Time) bool {
-	return s.id == id && (s.until.IsZero() || now.Before(s.until))
+// leaveLocked drops an endpoint that has left and has no call any more.
+func (a *activity) leaveLocked(s *slot) {
+	if i := slices.Index(a.leaving, s); i >= 0 {
+		a.leaving = slices.Delete(a.leaving, i, i+1)
+	}
+}
+
+// dropListLocked forgets the endpoints, of which none is in use.
+func (a *activity) dropListLocked() {
+	a.slots, a.known, a.evicted = nil, false, false
 }
 
 // SetEndpoints replaces the endpoints of the function that ref and id name, and lets waiters look again. It is meant for
-// events, and must be called after Config.Endpoints gives the same list, in order for each function. It keeps the slice.
+// events, and must be called after Config.Endpoints gives the same list, in order for each function.
 func (p *Proxy) SetEndpoints(ref function.Ref, id string, list []function.Endpoint) {
+	// Of a function that nobody has called, or not lately, the next call reads the list: those cost nothing.
 	a := p.activities.find(ref)
 	if a == nil {
-		// Nobody has called it yet. Its first call reads the list, so that functions which are never called cost nothing.
-		// A list that outlived an activity would be believed for good.
-		p.cache.Remove(ref)
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.gone {
-		p.cache.Remove(ref)
 		return
 	}
-	p.cache.Add(ref, newEndpointSet(id, list, time.Now()))
-	for e := range a.retired {
-		if !slices.Contains(list, e) {
-			delete(a.retired, e)
-		}
+	if !a.known && a.load.Waiting == 0 {
+		a.version++
+		return
 	}
-	a.changeLocked()
+	a.setLocked(id, list, time.Now())
+	a.nudgeLocked()
 }
 
-// lockEndpoints returns f's activity with its mu held, and its endpoints: those in the cache, or else those that memory
+// lockEndpoints returns f's activity with its mu held and f's endpoints in it: those that it has, or else those that memory
 // has. A list read meanwhile is dropped if an event was faster.
-func (p *Proxy) lockEndpoints(f *function.Function) (*activity, []function.Endpoint) {
+func (p *Proxy) lockEndpoints(f *function.Function, now time.Time) *activity {
 	for {
-		now := time.Now()
 		a := p.activities.lock(f.Ref)
-		if set, ok := p.cache.Get(f.Ref); ok && set.valid(f.ID, now) {
-			return a, set.list
+		if now.Sub(a.touched) >= touchEvery {
+			a.touched, a.evicted = now, false
+			a.mu.Unlock()
+			p.cache.Add(f.Ref, a) // evicts another, whose mu that takes
+			continue
+		}
+		if a.knows(f.ID, now) {
+			return a
 		}
 		version := a.version
 		a.mu.Unlock()
@@ -72,10 +114,20 @@ func (p *Proxy) lockEndpoints(f *function.Function) (*activity, []function.Endpo
 
 		a.mu.Lock()
 		if !a.gone && a.version == version {
-			p.cache.Add(f.Ref, newEndpointSet(f.ID, list, now))
-			return a, list
+			a.setLocked(f.ID, list, now)
+			return a
 		}
 		a.mu.Unlock()
+	}
+}
+
+// evict is the LRU's: a function has to give up its list. It is called without a lock held.
+func (p *Proxy) evict(_ function.Ref, a *activity) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.touched = time.Time{}
+	if a.evicted = a.busyLocked(); !a.evicted {
+		a.dropListLocked()
 	}
 }
 

@@ -18,6 +18,9 @@ var (
 	// ErrNoEndpoint: until the wake deadline no endpoint was there, or the function could not be woken. The call reached
 	// nobody and may be made again.
 	ErrNoEndpoint = errors.New("no endpoint available")
+	// ErrBusy: every endpoint has as many calls as its limit lets it have, or none is there, and as many calls wait as may;
+	// or none was free until the wait's deadline. The call reached nobody and may be made again.
+	ErrBusy = errors.New("too many calls")
 	// ErrUnreachable: an endpoint broke off after it may have got the call.
 	ErrUnreachable = errors.New("endpoint broke off")
 	// ErrTimeout: an endpoint got the call and did not answer by the call's deadline.
@@ -61,6 +64,15 @@ func noEndpoint(ref function.Ref, reason string, cause error) error {
 		text += ": " + reason
 	}
 	return &failure{kind: ErrNoEndpoint, text: text, cause: cause}
+}
+
+// queueFull tells a call that it may not even wait.
+func queueFull(ref function.Ref, waiting int) error {
+	return &failure{kind: ErrBusy, text: fmt.Sprintf("function %q is busy: %d calls wait already", ref, waiting)}
+}
+
+func queueTooSlow(ref function.Ref) error {
+	return &failure{kind: ErrBusy, text: fmt.Sprintf("function %q is busy: no replica was free in time", ref)}
 }
 
 func unreachable(ref function.Ref, cause error) error {

@@ -18,6 +18,7 @@ const (
 	defaultTimeout     = time.Minute
 	defaultWakeTimeout = time.Minute
 	defaultCacheSize   = 16384
+	defaultQueueDepth  = 1024
 )
 
 // methods are those that OpenFaaS lets through to functions.
@@ -29,7 +30,7 @@ var methods = []string{
 type Config struct {
 	// Lookup finds a function. It is asked for every call and must answer from memory.
 	Lookup func(function.Ref) (*function.Function, bool)
-	// Endpoints lists the endpoints of a function, from memory. It is asked when the cache has none. The list is kept.
+	// Endpoints lists the endpoints of a function, from memory. It is asked when the cache has none.
 	Endpoints func(function.Ref) []function.Endpoint
 	// Wake sees to it that a function gets an endpoint and returns once that is under way, or was already. It is called by
 	// each call that has to wait. An error ends the wait. nil wakes nothing: calls wait for endpoints that come by themselves.
@@ -50,6 +51,8 @@ type Config struct {
 	Timeout time.Duration
 	// WakeTimeout is how long a call may wait for an endpoint. 0 means a minute; negative is refused.
 	WakeTimeout time.Duration
+	// QueueDepth is how many calls of one function may wait for an endpoint at a time. 0 means 1024; negative is refused.
+	QueueDepth int
 	// CacheSize is how many functions' endpoints are cached. 0 means 16384; negative is refused.
 	CacheSize int
 	// Version ends the X-Served-By header, dc-provider/VERSION. Empty means dev.
@@ -60,8 +63,9 @@ type Config struct {
 
 // Proxy takes calls to endpoints. It is an http.Handler for /function/.
 type Proxy struct {
-	cfg        Config
-	cache      *lru.Cache[function.Ref, endpointSet]
+	cfg Config
+	// cache holds the functions whose endpoints are known, in the order of their last calls.
+	cache      *lru.Cache[function.Ref, *activity]
 	activities activities
 	forwarder  *forwarder
 }
@@ -74,14 +78,14 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.Timeout < 0 || cfg.WakeTimeout < 0 {
 		return nil, fmt.Errorf("proxy: timeouts of %v and %v", cfg.Timeout, cfg.WakeTimeout)
 	}
-	if cfg.CacheSize == 0 {
-		cfg.CacheSize = defaultCacheSize
+	if cfg.QueueDepth < 0 {
+		return nil, fmt.Errorf("proxy: queue of %d calls", cfg.QueueDepth)
 	}
-	cache, err := lru.New[function.Ref, endpointSet](cfg.CacheSize)
-	if err != nil {
+	p := &Proxy{cfg: cfg.withDefaults(), activities: activities{of: make(map[function.Ref]*activity)}}
+	var err error
+	if p.cache, err = lru.NewWithEvict(p.cfg.CacheSize, p.evict); err != nil {
 		return nil, fmt.Errorf("proxy: cache of %d functions: %w", cfg.CacheSize, err)
 	}
-	p := &Proxy{cfg: cfg.withDefaults(), cache: cache, activities: activities{of: make(map[function.Ref]*activity)}}
 	p.forwarder = newForwarder(p.cfg.Log, p.tell, p.fail)
 	return p, nil
 }
@@ -95,6 +99,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.WakeTimeout == 0 {
 		c.WakeTimeout = defaultWakeTimeout
+	}
+	if c.QueueDepth == 0 {
+		c.QueueDepth = defaultQueueDepth
+	}
+	if c.CacheSize == 0 {
+		c.CacheSize = defaultCacheSize
 	}
 	if c.Version == "" {
 		c.Version = "dev"
@@ -130,7 +140,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.tell(w.Header(), id)
 		p.cfg.Contract(w, out, f)
 	default:
-		c := p.newCall(f)
+		c := p.newCall(f, time.Now())
 		defer c.end()
 		p.forwarder.serve(&exchange{id: id, call: c, w: w, in: r}, out)
 	}
@@ -159,7 +169,7 @@ func (p *Proxy) RoundTrip(ctx context.Context, f *function.Function, r *http.Req
 	if r.Body != nil {
 		defer r.Body.Close()
 	}
-	c := p.newCall(f)
+	c := p.newCall(f, time.Now())
 	r = r.Clone(ctx)
 	stripHopByHop(r.Header)
 	if _, ok := r.Header["User-Agent"]; !ok {

@@ -94,7 +94,7 @@ func (w *world) answerError(rw http.ResponseWriter, _ *http.Request, err error) 
 	status := http.StatusInternalServerError
 	for is, code := range map[error]int{
 		function.ErrNotFound: 404, function.ErrInvalid: 400,
-		ErrNoEndpoint: 503, ErrTimeout: 504, ErrUnreachable: 502, ErrCanceled: 499,
+		ErrNoEndpoint: 503, ErrBusy: 429, ErrTimeout: 504, ErrUnreachable: 502, ErrCanceled: 499,
 	} {
 		if errors.Is(err, is) {
 			status = code

@@ -1,6 +1,10 @@
 package proxy
 
-import "github.com/dragonchain/dc-provider/pkg/function"
+import (
+	"time"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+)
 
 // Load tells what a function has to do now. It does not block.
 func (p *Proxy) Load(ref function.Ref) Load {
@@ -21,14 +25,13 @@ func (p *Proxy) Quiesce(ref function.Ref) bool {
 	if !ok {
 		return false
 	}
-	a, list := p.lockEndpoints(f)
+	a := p.lockEndpoints(f, time.Now())
 	defer a.mu.Unlock()
 	if a.load.InFlight > 0 || a.load.Waiting > 0 {
 		return false
 	}
-	a.retired = make(map[function.Endpoint]bool, len(list))
-	for _, e := range list {
-		a.retired[e] = true
+	for _, s := range a.slots {
+		s.retired = true
 	}
 	return true
 }
@@ -41,9 +44,14 @@ func (p *Proxy) Resume(ref function.Ref) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.retired) == 0 {
-		return
+	resumed := false
+	for _, s := range a.slots {
+		resumed = resumed || s.retired
+		s.retired = false
 	}
-	a.retired = nil
-	a.changeLocked()
+	if resumed {
+		a.version++
+		a.dispatchLocked(time.Now())
+		a.nudgeLocked()
+	}
 }

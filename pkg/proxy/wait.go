@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
@@ -21,72 +20,96 @@ const (
 
 var errWaitedTooLong = errors.New("wake deadline passed")
 
-// placement is the outcome of looking for an endpoint.
-type placement struct {
-	endpoint function.Endpoint
-	ok       bool
-	// changed is closed when it is worth looking again.
-	changed <-chan struct{}
-	// refused and retired tell that there are endpoints which the call does not use.
-	refused, retired bool
-}
-
-// place counts the call at an endpoint, or else as waiting, in one step with looking.
-func (c *call) place() placement {
-	a, list := c.p.lockEndpoints(c.f)
-	defer a.mu.Unlock()
-	var at placement
-	if len(a.retired) > 0 || len(c.refused) > 0 {
-		list = slices.DeleteFunc(slices.Clone(list), func(e function.Endpoint) bool {
-			retired, refused := a.retired[e], slices.Contains(c.refused, e)
-			at.retired, at.refused = at.retired || retired, at.refused || refused
-			return retired || refused
-		})
-	}
-	now := time.Now()
-	if len(list) == 0 {
-		if c.queue != a { // one that was forgotten is read by nobody
-			c.queue = a
-			a.queueLocked(now)
-		}
-		at.changed = a.watchLocked()
-		return at
-	}
-	if c.queue == a {
-		a.unqueueLocked(now)
-	}
-	c.queue = nil
-	at.ok, at.endpoint = true, pick(list, a.inFlight)
-	a.startLocked(at.endpoint.Address, now)
-	c.at, c.address = a, at.endpoint.Address
-	return at
-}
-
 // acquire counts the call at an endpoint, at once or after a wait.
-func (c *call) acquire(ctx context.Context, body *sentBody) (function.Endpoint, error) {
-	at := c.place()
-	if at.ok {
-		return at.endpoint, nil
+func (c *call) acquire(ctx context.Context, body *sentBody, now time.Time) error {
+	placed, o, err := c.place(now)
+	if placed || err != nil {
+		return err
 	}
-	defer c.stopWaiting()
+	defer c.leave()
 	caller := ctx
 	ctx, cancel := context.WithDeadlineCause(caller, c.waitUntil, errWaitedTooLong)
 	defer cancel()
-	for pause := firstPause; !at.ok; pause = min(2*pause, lastPause) {
+	for pause := firstPause; !placed; pause = min(2*pause, lastPause) {
 		// The call is counted as waiting by now. A Quiesce that did not see it came before, and what Lookup and Wake find
 		// here includes what followed from that.
-		if err := c.wake(ctx); err != nil {
-			return function.Endpoint{}, c.giveUp(ctx, err)
+		if !o.busy {
+			if err := c.wake(ctx); err != nil {
+				return c.giveUp(ctx, o, err)
+			}
 		}
 		if err := body.readAhead(c.waitUntil); err != nil {
-			return function.Endpoint{}, bodyFailure(caller, err)
+			return bodyFailure(caller, err)
 		}
-		if err := c.sleep(ctx, at, pause); err != nil {
-			return function.Endpoint{}, c.giveUp(ctx, err)
+		if err := c.sleep(ctx, o, pause); err != nil {
+			return c.giveUp(ctx, o, err)
 		}
-		at = c.place()
+		if placed, o, err = c.place(time.Now()); err != nil {
+			return err
+		}
 	}
-	return at.endpoint, nil
+	return nil
+}
+
+// place counts the call at an endpoint, or else as waiting for one, in one step with looking.
+func (c *call) place(now time.Time) (placed bool, o outlook, err error) {
+	a := c.lockActivity(now)
+	defer a.mu.Unlock()
+	if c.queue == nil {
+		a.limit = c.f.Policy.MaxInFlight
+		if a.queue.first == nil {
+			if s := a.pickLocked(c.refused, now); s != nil {
+				a.startLocked(c, s, now)
+				return true, outlook{}, nil
+			}
+		}
+		if c.look == nil {
+			c.look = make(chan struct{}, 1)
+		}
+		if !a.queueLocked(c, c.p.cfg.QueueDepth, now) {
+			return false, outlook{}, queueFull(c.f.Ref, a.queue.length)
+		}
+	} else if c.queued {
+		c.refused = nil // it waited, and may try them again
+	}
+	a.dispatchLocked(now)
+	if !c.queued {
+		c.queue = nil
+		return true, outlook{}, nil
+	}
+	return false, a.outlookLocked(c.refused), nil
+}
+
+// lockActivity returns the activity of the call's function with its mu held. If the call was put in a queue, and is there
+// still or was given a place, it is that queue's.
+func (c *call) lockActivity(now time.Time) *activity {
+	for {
+		if c.queue == nil {
+			return c.p.lockEndpoints(c.f, now)
+		}
+		c.queue.mu.Lock()
+		if !c.queue.gone || c.slot != nil {
+			return c.queue
+		}
+		// The function was forgotten, and everybody sent out of its queue.
+		c.queue.mu.Unlock()
+		c.queue = nil
+	}
+}
+
+// nudge tells a waiter to look.
+func (c *call) nudge() {
+	select {
+	case c.look <- struct{}{}:
+	default: // it has not looked since the last time
+	}
+}
+
+// nudgeLocked tells all waiters that something has changed.
+func (a *activity) nudgeLocked() {
+	for c := a.queue.first; c != nil; c = c.next {
+		c.nudge()
+	}
 }
 
 // wake looks the function up anew, because it may have been deleted, replaced or sent to zero since, and wakes it.
@@ -103,30 +126,33 @@ func (c *call) wake(ctx context.Context) error {
 }
 
 // sleep returns nil when it is worth looking again.
-func (c *call) sleep(ctx context.Context, at placement, pause time.Duration) error {
+func (c *call) sleep(ctx context.Context, o outlook, pause time.Duration) error {
 	var again <-chan time.Time
 	switch {
-	case at.refused:
+	case o.refused:
 		again = time.After(pause)
-	case at.retired:
+	case !o.ejected.IsZero():
+		again = time.After(time.Until(o.ejected))
+	case o.retired && !o.busy:
 		again = time.After(retiredFor)
 	}
 	select {
-	case <-at.changed:
+	case <-c.look:
 	case <-again:
-		if !at.refused {
+		if o.retired && !o.busy && !o.refused {
 			c.p.Resume(c.f.Ref)
 		}
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	c.refused = nil
 	return nil
 }
 
 // giveUp tells why the wait ended: the deadline, the caller, or else err.
-func (c *call) giveUp(ctx context.Context, err error) error {
+func (c *call) giveUp(ctx context.Context, o outlook, err error) error {
 	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errWaitedTooLong) && o.busy:
+		return queueTooSlow(c.f.Ref)
 	case errors.Is(cause, errWaitedTooLong):
 		return noEndpoint(c.f.Ref, c.p.cfg.Reason(c.f.Ref), nil)
 	case cause != nil:
@@ -138,13 +164,19 @@ func (c *call) giveUp(ctx context.Context, err error) error {
 	}
 }
 
-// stopWaiting takes the call out of its queue, if it is in one.
-func (c *call) stopWaiting() {
-	if c.queue == nil {
+// leave takes the call out of its queue, if it is in one, and gives back the place that it may have got as it left.
+func (c *call) leave() {
+	a := c.queue
+	if a == nil {
 		return
 	}
-	c.queue.mu.Lock()
-	defer c.queue.mu.Unlock()
-	c.queue.unqueueLocked(time.Now())
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	if c.queued {
+		a.unqueueLocked(c, now)
+	} else if c.slot != nil {
+		a.endLocked(c, now)
+	}
 	c.queue = nil
 }

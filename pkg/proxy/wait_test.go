@@ -401,7 +401,7 @@ func TestQuiesce_EndpointThatStaysIsUsedAgain(t *testing.T) {
 // gone.
 func TestQuiesce_LosesNoCall(t *testing.T) {
 	w := newWorld(t, nil)
-	w.deploy(echo)
+	w.deploy(echo).Policy.MaxInFlight = 2
 	ctx, stop := context.WithCancel(context.Background())
 	var scaler, callers sync.WaitGroup
 	scaler.Go(func() {
@@ -439,7 +439,7 @@ func TestQuiesce_LosesNoCall(t *testing.T) {
 
 func TestEndpoints_ChangesLoseNoCall(t *testing.T) {
 	w := newWorld(t, nil)
-	w.deploy(echo, hello, hello, hello)
+	w.deploy(echo, hello, hello, hello).Policy.MaxInFlight = 2
 	all := w.list(echo)
 	done := make(chan struct{})
 	var changes, callers sync.WaitGroup
