@@ -75,6 +75,10 @@ type Config struct {
 	// MaxInFlight is how many invocations may run at once. 0 means any number.
 	MaxInFlight int
 
+	// Park is how long the process of HTTPMode, or those of LambdaMode, may have nothing to do before they are ended; the next request
+	// starts them again. 0 means for ever.
+	Park time.Duration
+
 	// Lambda is what only LambdaMode knows. Its Handler, Environ and Timeout are filled in.
 	Lambda lambda.Config
 
@@ -161,6 +165,7 @@ func ParseEnv(environ []string) (Config, error) {
 		DebugHeaders:   v.boolean("debug_headers", false),
 		PrefixLogs:     v.parsedBoolean("prefix_logs", dialect == Of),
 		LineBytes:      v.lineBytes(),
+		Park:           v.park(),
 		Push:           v.push(),
 	}
 	if !v.boolean("suppress_lock", false) {
@@ -204,6 +209,12 @@ func (c *Config) check() error {
 		}
 	default:
 		return fmt.Errorf("mode %q is not one of: %s, %s, %s", string(c.Mode), ForkMode, HTTPMode, LambdaMode)
+	}
+	if c.Park != 0 && c.Mode == ForkMode {
+		return errors.New("DC_PARK: mode fork has no process between two invocations that could be parked")
+	}
+	if c.Park < 0 {
+		return fmt.Errorf("DC_PARK: %v is negative", c.Park)
 	}
 	if len(c.Command) == 0 || c.Command[0] == "" {
 		return errors.New("no command: set fprocess to the function's program and its arguments")
@@ -266,6 +277,19 @@ func (v *vars) lineBytes() int {
 		return maxLineBytes
 	}
 	return n
+}
+
+// park is strict in every dialect, as all that is ours is.
+func (v *vars) park() time.Duration {
+	text := v.set["DC_PARK"]
+	if text == "" {
+		return 0
+	}
+	d, err := parseDuration(text)
+	if err != nil || d < 0 {
+		v.fail(fmt.Errorf("DC_PARK %q is not seconds or a duration such as 30s", text))
+	}
+	return d
 }
 
 func (v *vars) lockFile() string {

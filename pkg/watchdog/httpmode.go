@@ -35,7 +35,9 @@ type httpMode struct {
 	stderr *lineLog
 	log    *slog.Logger
 	grace  time.Duration // what the process gets to end by itself
+	drop   func()        // closes the connections to the process that are kept
 
+	program program // set by start
 	proc    *process
 	pipes   []*os.File
 	readers sync.WaitGroup
@@ -51,6 +53,15 @@ func newHTTPMode(cfg *Config, procs *processes, log *slog.Logger, stdout, stderr
 		log:    log,
 		grace:  processGrace,
 	}
+	m.up.park = cfg.Park
+	transport := &http.Transport{
+		DialContext:           m.up.dial,
+		DisableCompression:    true, // or bodies would be compressed and decompressed inside the pod, and lose their length
+		MaxIdleConnsPerHost:   256,
+		IdleConnTimeout:       upstreamIdle,
+		ExpectContinueTimeout: time.Second,
+	}
+	m.drop = transport.CloseIdleConnections
 	m.proxy = &httputil.ReverseProxy{
 		Rewrite:        m.rewrite,
 		ModifyResponse: m.stampDuration,
@@ -58,23 +69,22 @@ func newHTTPMode(cfg *Config, procs *processes, log *slog.Logger, stdout, stderr
 		FlushInterval:  -1, // whatever the function writes is on its way at once
 		BufferPool:     &bufferPool{},
 		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		Transport: &http.Transport{
-			DialContext:           m.up.dial,
-			DisableCompression:    true, // or bodies would be compressed and decompressed inside the pod, and lose their length
-			MaxIdleConnsPerHost:   256,
-			IdleConnTimeout:       upstreamIdle,
-			ExpectContinueTimeout: time.Second,
-		},
+		Transport:      transport,
 	}
 	return m
 }
 
-// start starts the process. Its stdin stays open and empty, for servers that end when it does.
-func (m *httpMode) start() error {
-	prog, err := findProgram(m.cfg.Command)
-	if err != nil {
+// start finds the program and starts the process.
+func (m *httpMode) start() (err error) {
+	if m.program, err = findProgram(m.cfg.Command); err != nil {
 		return err
 	}
+	return m.spawn()
+}
+
+// spawn starts the process. Its stdin stays open and empty, for servers that end when it does.
+func (m *httpMode) spawn() error {
+	m.pipes = nil
 	var childs [3]int
 	for i, pipe := range []func() (*os.File, int, error){inPipe, outPipe, outPipe} {
 		ours, fd, err := pipe()
@@ -85,42 +95,110 @@ func (m *httpMode) start() error {
 		defer closeFD(fd)
 		m.pipes, childs[i] = append(m.pipes, ours), fd
 	}
-	if m.proc, err = m.procs.start(prog, m.cfg.Environ, childs[0], childs[1], childs[2]); err != nil {
+	var err error
+	if m.proc, err = m.procs.start(m.program, m.cfg.Environ, childs[0], childs[1], childs[2]); err != nil {
 		m.closePipes()
 		return err
 	}
-	m.readers.Go(func() { m.stdout.copy(m.pipes[1]) })
-	m.readers.Go(func() { m.stderr.copy(m.pipes[2]) })
+	stdout, stderr := m.pipes[1], m.pipes[2]
+	m.readers.Go(func() { m.stdout.copy(stdout) })
+	m.readers.Go(func() { m.stderr.copy(stderr) })
 	return nil
 }
 
-// serve watches over the process. It returns an error when the process ends by itself, whatever its status: a server that has
-// exited serves nobody, and Kubernetes starts the container again. When ctx ends it asks the process to end, and makes it.
+// serve watches over the process, one after the other if it is parked. It returns an error when the process ends by itself, whatever
+// its status: a server that has exited serves nobody, and Kubernetes starts the container again. When ctx ends it asks the process to
+// end, and makes it.
 func (m *httpMode) serve(ctx context.Context) error {
 	watching, stop := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() { m.up.watch(watching) })
 	defer watch.Wait()
 	defer stop()
-
-	var err error
-	select {
-	case <-m.proc.exited:
-		m.up.exited()
-		err = errEnded
-	case <-ctx.Done():
-		m.terminate()
-		m.up.exited()
+	defer m.up.over()
+	for {
+		again, err := m.attend(ctx)
+		if !again || !m.awaken(ctx) {
+			return err
+		}
 	}
+}
+
+// attend returns when nothing is left of the process. It tells whether the next request is to start it again.
+func (m *httpMode) attend(ctx context.Context) (again bool, err error) {
+	var idle <-chan time.Time
+	if m.cfg.Park > 0 {
+		timer := time.NewTimer(m.cfg.Park)
+		defer timer.Stop()
+		idle = timer.C
+	}
+	for {
+		select {
+		case <-m.proc.exited:
+			again = m.up.exited()
+			err = endedWith(m.finish())
+			if again {
+				m.log.Warn("the function's process has ended before it listened, the next request starts it again", "err", err)
+				m.up.stopped(err)
+				return true, nil
+			}
+			return false, err
+		case <-ctx.Done():
+			m.terminate()
+			m.up.over()
+			m.finish()
+			return false, nil
+		case <-idle:
+			park, left := m.up.idle(time.Now())
+			if !park {
+				idle = time.After(left)
+				continue
+			}
+			m.terminate()
+			m.finish()
+			m.log.Info("parked: the next request starts the function's process", "park", m.cfg.Park.String())
+			m.up.stopped(nil)
+			return true, nil
+		}
+	}
+}
+
+// finish takes the process's exit and logs what it wrote last. Nothing of it is left then, nor a connection that the next might be
+// taken for.
+func (m *httpMode) finish() syscall.WaitStatus {
 	status := m.proc.end()
 	m.closePipes()
-	if err != nil {
-		if text := exitText(status); text != "" {
-			return fmt.Errorf("%w: %s", err, text)
-		}
-		return fmt.Errorf("%w: exit status 0", err)
+	m.drop()
+	return status
+}
+
+func endedWith(status syscall.WaitStatus) error {
+	if text := exitText(status); text != "" {
+		return fmt.Errorf("%w: %s", errEnded, text)
 	}
-	return nil
+	return fmt.Errorf("%w: exit status 0", errEnded)
+}
+
+// awaken waits until a request wants the parked process, and starts it. It returns false when ctx ends.
+func (m *httpMode) awaken(ctx context.Context) bool {
+	for {
+		state, change := m.up.now()
+		if state != called {
+			select {
+			case <-ctx.Done():
+				return false
+			case <-change:
+			}
+			continue
+		}
+		err := m.spawn()
+		if err == nil {
+			m.up.started()
+			return true
+		}
+		m.log.Warn("the function's process could not be started", "err", err)
+		m.up.stopped(err)
+	}
 }
 
 // terminate asks the whole group to end and gives it m.grace: a leader such as a shell may be gone long before what it has started.
@@ -157,10 +235,7 @@ func (m *httpMode) closePipes() {
 	}
 }
 
-func (m *httpMode) serving() (bool, <-chan struct{}) {
-	state, change := m.up.now()
-	return state == listening, change
-}
+func (m *httpMode) serving() (bool, <-chan struct{}) { return m.up.able() }
 
 func (m *httpMode) check(ctx context.Context) bool { return m.up.check(ctx) }
 
@@ -192,7 +267,13 @@ func (m *httpMode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// A caller that does not read must not hold its place for longer either. net/http takes the deadline back afterwards.
 		_ = control.SetWriteDeadline(ex.started.Add(end + writeGrace))
 	}
-	m.proxy.ServeHTTP(w, r.WithContext(ctx))
+	r = r.WithContext(ctx)
+	defer m.up.leave()
+	if err := m.up.enter(ctx); err != nil {
+		m.broken(w, r, err)
+		return
+	}
+	m.proxy.ServeHTTP(w, r)
 	m.log.Debug("invocation ended", "method", r.Method, "path", r.URL.Path, "call_id", r.Header.Get("X-Call-Id"),
 		"duration_seconds", time.Since(ex.started).Seconds())
 }
@@ -253,8 +334,14 @@ func (m *httpMode) broken(w http.ResponseWriter, r *http.Request, err error) {
 	ex := exchangeOf(r)
 	state, _ := m.up.now()
 	late := errors.Is(r.Context().Err(), context.DeadlineExceeded)
+	var wake *wakeError
 	switch {
-	case errors.Is(err, errBooting) || late && state == booting:
+	case errors.As(err, &wake) && wake.paused:
+		w.Header().Set("Retry-After", "1")
+		m.fail(w, http.StatusServiceUnavailable, wake.Error(), ex)
+	case errors.As(err, &wake):
+		m.fail(w, http.StatusBadGateway, wake.Error(), ex)
+	case errors.Is(err, errBooting) || late && state != listening && state != ended:
 		w.Header().Set("Retry-After", "1")
 		m.fail(w, http.StatusServiceUnavailable, errBooting.Error(), ex)
 	case late:

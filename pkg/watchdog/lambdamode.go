@@ -34,6 +34,7 @@ func newLambdaMode(cfg *Config, procs *processes, log *slog.Logger, stdout, stde
 	c := cfg.Lambda
 	c.Environ = cfg.Environ
 	c.Handler = cfg.Command[len(cfg.Command)-1]
+	c.Park = cfg.Park
 	c.Timeout = func(r *http.Request) time.Duration { return limitOf(cfg, r) }
 	var err error
 	m.pool, err = lambda.New(c, m.startProcess, log)

@@ -137,6 +137,7 @@ type seen struct {
 	Header                  http.Header
 	Arguments               []string
 	Environ                 []string
+	Pid                     int
 }
 
 // echoUnless answers what mux does not know, without its redirects, with what it saw.
@@ -150,6 +151,7 @@ func echoUnless(mux *http.ServeMux) http.Handler {
 		json.NewEncoder(w).Encode(seen{
 			Method: r.Method, URI: r.RequestURI, Host: r.Host, Body: string(body), Length: r.ContentLength,
 			Coding: r.TransferEncoding, Header: r.Header, Environ: os.Environ(),
+			Pid: os.Getpid(),
 		})
 	})
 }

@@ -178,7 +178,7 @@ func (w *Watchdog) logStart(addr net.Addr) {
 	w.log.Info("serving", "mode", w.cfg.Mode, "dialect", w.cfg.Dialect, "address", addr.String(), "program", w.cfg.Command[0],
 		"read_timeout", w.cfg.ReadTimeout.String(), "write_timeout", w.cfg.WriteTimeout.String(),
 		"exec_timeout", w.cfg.ExecTimeout.String(), "healthcheck_interval", w.cfg.LameDuck.String(),
-		"max_inflight", w.cfg.MaxInFlight)
+		"max_inflight", w.cfg.MaxInFlight, "park", w.cfg.Park.String())
 }
 
 // Signal passes a signal on to the process of HTTPMode, which may have a use for it. ForkMode's processes come and go: a signal

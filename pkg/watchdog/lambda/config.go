@@ -41,6 +41,9 @@ type Config struct {
 	// HTTPEvents makes the event of a request out of all of it, and its response out of the answer, as Lambda's function URLs do
 	// (payload format 2.0). Otherwise its body is the event, and the answer is the response's. The Invoke API is the same with both.
 	HTTPEvents bool
+	// Park is how long the pool may have nothing to do before its processes are ended; the next invocation starts them again. 0 means
+	// for ever.
+	Park time.Duration
 	// PayloadBytes is the most that an event, and an answer that is not streamed, may have. 0 means DefaultPayloadBytes.
 	PayloadBytes int64
 	// StreamBytes is the most that a streamed answer may have. 0 means 200 MiB.
@@ -66,7 +69,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Processes < 0 || c.Processes > maxProcesses {
 		return c, fmt.Errorf("%d runtime processes: give 1 to %d", c.Processes, maxProcesses)
 	}
-	if c.PayloadBytes < 0 || c.StreamBytes < 0 || c.InitLimit < 0 || c.MemoryMB < 0 {
+	if c.PayloadBytes < 0 || c.StreamBytes < 0 || c.InitLimit < 0 || c.MemoryMB < 0 || c.Park < 0 {
 		return c, errors.New("a limit is negative")
 	}
 	c.Name = orDefault(c.Name, "function")

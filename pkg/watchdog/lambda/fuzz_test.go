@@ -40,7 +40,7 @@ func FuzzRuntimeAPI(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := &runtime{pool: pool, log: pool.log, ctx: t.Context(), settled: func() {}, timer: time.NewTimer(time.Hour)}
+		r := &runtime{pool: pool, log: pool.log, ctx: t.Context(), rest: pool.rest, settled: func() {}, timer: time.NewTimer(time.Hour)}
 		defer r.timer.Stop()
 		po, err := r.next()
 		if err != nil {

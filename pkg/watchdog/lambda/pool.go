@@ -36,6 +36,10 @@ type Pool struct {
 	able        bool          // to serve
 	changed     chan struct{} // closed when able changes
 	closed      bool
+	rest        *rest     // of the processes that are started now
+	used        time.Time // when a process last had nothing to do
+
+	turn chan struct{} // holds a token while a process is started after a rest
 }
 
 // New prepares a pool, whose processes are started by start. Run starts them.
@@ -48,7 +52,7 @@ func New(cfg Config, start Starter, log *slog.Logger) (*Pool, error) {
 	return &Pool{
 		cfg: cfg, start: start, log: log, environ: environ(&cfg),
 		events: &budget{left: memory}, replies: &budget{left: memory},
-		changed: make(chan struct{}),
+		changed: make(chan struct{}), rest: newRest(), turn: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -62,6 +66,7 @@ func (p *Pool) Run(ctx context.Context) {
 		slots.Go(func() { p.runSlot(ctx, sync.OnceFunc(func() { close(settled) })) })
 		<-settled
 	}
+	p.watchIdle(ctx)
 	<-ctx.Done()
 	p.close()
 	slots.Wait()
@@ -140,6 +145,7 @@ func (p *Pool) admit(inv *invocation) error {
 		return errBusy
 	default:
 		p.queue = append(p.queue, inv)
+		p.wakeLocked()
 	}
 	return nil
 }

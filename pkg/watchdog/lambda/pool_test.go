@@ -139,7 +139,7 @@ func TestPool_WaitingIsPartOfTheTime(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r := &runtime{pool: pool, log: pool.log, ctx: t.Context(), settled: func() {}, timer: time.NewTimer(time.Hour)}
+				r := &runtime{pool: pool, log: pool.log, ctx: t.Context(), rest: pool.rest, settled: func() {}, timer: time.NewTimer(time.Hour)}
 				defer r.timer.Stop()
 				started := time.Now()
 				first := &invocation{id: "1", timeout: time.Hour, deadline: started.Add(time.Hour), outcome: make(chan outcome, 1)}
@@ -349,7 +349,7 @@ func TestPool_HungUpAndAskingAgainStays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := &runtime{pool: pool, log: pool.log, ctx: t.Context(), settled: func() {}, timer: time.NewTimer(time.Hour)}
+		r := &runtime{pool: pool, log: pool.log, ctx: t.Context(), rest: pool.rest, settled: func() {}, timer: time.NewTimer(time.Hour)}
 		defer r.timer.Stop()
 		r.hungUp(ask(t, r))
 		if r.expired(time.Now().Add(pool.cfg.InitLimit - 1)) {

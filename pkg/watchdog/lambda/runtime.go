@@ -34,6 +34,7 @@ type runtime struct {
 	// What follows is guarded by pool.mu.
 
 	machine     machine
+	rest        *rest         // at whose beginning it is to end
 	poll        *poll         // its request for an event, while it waits
 	inv         *invocation   // what it has, from running until it asks for the next
 	read        chan struct{} // closed when the reply that is being read is at its end
@@ -51,17 +52,29 @@ type poll struct {
 	over  chan struct{}    // closed when another request has taken its place
 }
 
-// runProcess starts a process, sees it through, and leaves nothing of it. It tells whether the process was given an invocation.
-func (p *Pool) runProcess(ctx context.Context, settled func()) (served bool) {
+// processEnd is what a process has come to.
+type processEnd int
+
+const (
+	unused  processEnd = iota // it was never given an invocation, and has ended before its time
+	served                    // it was given one
+	resting                   // the pool was parked
+)
+
+// runProcess starts a process, sees it through, and leaves nothing of it.
+func (p *Pool) runProcess(ctx context.Context, settled func()) processEnd {
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		p.startFailed(fmt.Errorf("listen for the runtime process: %w", err))
-		return false
+		return unused
 	}
 	own, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	expires := time.Now().Add(p.cfg.InitLimit) // before the timer is set, which must not be due earlier
 	r := &runtime{pool: p, log: p.log, ctx: own, settled: settled, expires: expires, timer: time.NewTimer(p.cfg.InitLimit)}
+	p.mu.Lock()
+	r.rest = p.rest
+	p.mu.Unlock()
 	defer r.timer.Stop()
 
 	srv := &http.Server{
@@ -77,7 +90,7 @@ func (p *Pool) runProcess(ctx context.Context, settled func()) (served bool) {
 	proc, err := p.start(p.environFor(ln.Addr().String(), time.Now()))
 	if err != nil {
 		p.startFailed(fmt.Errorf("start the runtime process: %w", err))
-		return false
+		return unused
 	}
 	r.watch(ctx, proc)
 	return r.gone(r.stop(proc))
@@ -95,6 +108,8 @@ func (r *runtime) watch(ctx context.Context, proc Process) {
 	for {
 		select {
 		case <-ctx.Done():
+			return
+		case <-r.rest.begun:
 			return
 		case <-proc.Exited():
 			r.finishReply()
@@ -180,7 +195,7 @@ func (r *runtime) stop(proc Process) (status string) {
 }
 
 // gone: the process is no more. Whoever waits for it learns how it ended.
-func (r *runtime) gone(status string) (served bool) {
+func (r *runtime) gone(status string) processEnd {
 	p := r.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -189,8 +204,8 @@ func (r *runtime) gone(status string) (served bool) {
 	if r.initialised {
 		p.initialised--
 	}
-	switch {
-	case p.closed && (from == starting || from == ready):
+	switch parked := r.rest.hasBegun(); {
+	case (p.closed || parked) && (from == starting || from == ready):
 		r.log.Debug("a runtime process has ended", "state", from.String(), "status", status)
 	case from == starting:
 		r.log.Warn("a runtime process has exited before it asked for an event", "status", status)
@@ -202,7 +217,13 @@ func (r *runtime) gone(status string) (served bool) {
 		p.settleLocked(r.inv, outcome{kind: crashed, body: exitError(r.inv.id, status)})
 		r.inv = nil
 	}
-	return r.served
+	switch {
+	case r.rest.hasBegun():
+		return resting
+	case r.served:
+		return served
+	}
+	return unused
 }
 
 // next: the process asks for an event. It gets the one that it has, or the next from the queue, or waits.
@@ -225,13 +246,17 @@ func (r *runtime) next() (*poll, error) {
 	}
 	r.inv, r.expires = nil, time.Time{}
 	r.timer.Stop()
+	r.poll = po
+	if r.rest.hasBegun() {
+		return po, nil // it is being ended
+	}
 	if !r.initialised {
 		r.initialised = true
 		p.initialised++
 		p.ableLocked(!p.closed)
 		r.settled()
 	}
-	r.poll = po
+	p.used = time.Now()
 	if inv := p.nextLocked(); inv != nil {
 		p.giveLocked(r, inv)
 	} else {

@@ -2,6 +2,7 @@ package lambda
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -13,16 +14,22 @@ const (
 // runSlot runs one process after another until ctx ends. settled is called when the first is initialised, or has failed.
 //
 // A process that has served is replaced at once, as often as invocations kill it: each of them has come from a caller. One that
-// has not is replaced after a pause that doubles.
+// has not is replaced after a pause that doubles. One that was parked is replaced when the pool is woken.
 func (p *Pool) runSlot(ctx context.Context, settled func()) {
 	defer settled()
 	failures := 0
 	for ctx.Err() == nil {
-		if p.runProcess(ctx, settled) {
+		started, ok := p.awaitCall(ctx)
+		if !ok {
+			return
+		}
+		ready := sync.OnceFunc(func() { settled(); started() })
+		end := p.runProcess(ctx, ready)
+		ready()
+		if end != unused {
 			failures = 0
 			continue
 		}
-		settled()
 		pause := time.NewTimer(backoff(failures))
 		failures++
 		select {
