@@ -18,6 +18,7 @@ const (
 	AnnotationMode      = "com.dragonchain.mode"
 	AnnotationHeap      = "com.dragonchain.heap"
 	AnnotationHeapQuota = "com.dragonchain.heap-quota"
+	AnnotationPark      = "com.dragonchain.park"
 	AnnotationReadyPath = "com.openfaas.ready.http.path"
 )
 
@@ -30,6 +31,8 @@ const (
 	maxScale = 1000
 	// maxMaxInFlight is above what any replica can do; a limit beyond it is none.
 	maxMaxInFlight = 1_000_000
+	// A process that is parked sooner is started for nearly every call. One that may idle for longer need not be parked at all.
+	minPark, maxPark = time.Second, 24 * time.Hour
 	// watchdogPort is the only one on which replicas are called. Another would never be found ready.
 	watchdogPort = "8080"
 )
@@ -46,6 +49,8 @@ type Policy struct {
 	// ModeAnnotated says that our annotation chose the mode. Otherwise OpenFaaS's variable did or will: that of the
 	// specification, or that of an image made for an OpenFaaS watchdog.
 	ModeAnnotated bool
+	// Park is how long a process of ModeHTTP or ModeLambda may idle before it is ended until the next call. 0 means for ever.
+	Park time.Duration
 	// Heap makes the function a contract: its answers are committed to its heap.
 	Heap bool
 	// HeapQuotaBytes bounds the heap's keys and values together. 0 means the provider's default.
@@ -110,6 +115,10 @@ func salvagePolicy(s Spec) Policy {
 	if mode, annotated, err := parseMode(s); err == nil {
 		p.Mode, p.ModeAnnotated = mode, annotated
 	}
+	// A process that stays serves as well as one that is parked.
+	if park, err := parsePark(s, p.Mode); err == nil {
+		p.Park = park
+	}
 	return p
 }
 
@@ -123,6 +132,9 @@ func parsePolicy(s Spec) (Policy, error) {
 		return Policy{}, err
 	}
 	if p.Mode, p.ModeAnnotated, err = parseMode(s); err != nil {
+		return Policy{}, err
+	}
+	if p.Park, err = parsePark(s, p.Mode); err != nil {
 		return Policy{}, err
 	}
 	if v := s.Env["port"]; p.Watchdog() && v != "" && v != watchdogPort {
@@ -193,6 +205,23 @@ func parseMode(s Spec) (mode Mode, annotated bool, err error) {
 		return mode, annotated, nil
 	}
 	return "", false, Invalidf("%s=%.80q: the modes are %s, %s and %s", where, mode, ModeFork, ModeHTTP, ModeLambda)
+}
+
+func parsePark(s Spec, mode Mode) (time.Duration, error) {
+	v := s.Annotations[AnnotationPark]
+	if v == "" {
+		return 0, nil
+	}
+	d, ok := ParseDuration(v)
+	switch {
+	case !ok || d < minPark || d > maxPark:
+		return 0, Invalidf("annotation %s=%.80q: give a duration from %v to %v, such as 30s", AnnotationPark, v, minPark, maxPark)
+	case mode == "":
+		return 0, Invalidf("annotation %s=%.80q: the image serves by itself; only the watchdog can park a process: set %s", AnnotationPark, v, AnnotationMode)
+	case mode != ModeHTTP && mode != ModeLambda:
+		return 0, Invalidf("annotation %s=%.80q: mode %s has no process that could be parked; modes %s and %s have", AnnotationPark, v, mode, ModeHTTP, ModeLambda)
+	}
+	return d, nil
 }
 
 func parseFlag(m map[string]string, kind, key string) (bool, error) {

@@ -86,6 +86,9 @@ func TestCheck_PolicyOfAnnotations(t *testing.T) {
 		"quota":                                  {withAnnotations("com.dragonchain.heap-quota", "1Mi"), function.Policy{HeapQuotaBytes: 1 << 20}},
 		"limit":                                  {withLabels("com.openfaas.max_inflight", "4"), function.Policy{MaxInFlight: 4}},
 		"no limit":                               {withLabels("com.openfaas.max_inflight", "0"), function.Policy{}},
+		"parked":                                 {withAnnotations("com.dragonchain.mode", "http", "com.dragonchain.park", "90"), function.Policy{Mode: function.ModeHTTP, ModeAnnotated: true, Park: 90 * time.Second}},
+		"parked lambda":                          {withAnnotations("com.dragonchain.mode", "lambda", "com.dragonchain.park", "1m30s"), function.Policy{Mode: function.ModeLambda, ModeAnnotated: true, Park: 90 * time.Second}},
+		"not parked":                             {withAnnotations("com.dragonchain.park", ""), function.Policy{}},
 		"ready path":                             {withAnnotations("com.openfaas.ready.http.path", "/r?x=1"), function.Policy{ReadyPath: "/r?x=1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -127,6 +130,13 @@ func TestCheck_PolicyRefused(t *testing.T) {
 		"variable port=9999":                   badPort,
 		"com.dragonchain.heap=1":               withAnnotations("com.dragonchain.heap", "1"),
 		"com.dragonchain.heap-quota=0":         withAnnotations("com.dragonchain.heap-quota", "0"),
+		"com.dragonchain.park=soon":            withAnnotations("com.dragonchain.mode", "http", "com.dragonchain.park", "soon"),
+		"com.dragonchain.park=0":               withAnnotations("com.dragonchain.mode", "http", "com.dragonchain.park", "0"),
+		"com.dragonchain.park=-30s":            withAnnotations("com.dragonchain.mode", "http", "com.dragonchain.park", "-30s"),
+		"com.dragonchain.park=1ms":             withAnnotations("com.dragonchain.mode", "http", "com.dragonchain.park", "1ms"),
+		"com.dragonchain.park=1000h":           withAnnotations("com.dragonchain.mode", "http", "com.dragonchain.park", "1000h"),
+		"com.dragonchain.park=30s: mode fork":  withAnnotations("com.dragonchain.mode", "fork", "com.dragonchain.park", "30s"),
+		"com.dragonchain.park=30s: the image":  withAnnotations("com.dragonchain.park", "30s"),
 		"com.openfaas.ready.http.path=ready":   withAnnotations("com.openfaas.ready.http.path", "ready"),
 		"com.openfaas.ready.http.path=//h/x":   withAnnotations("com.openfaas.ready.http.path", "//h/x"),
 		"com.openfaas.ready.http.path=/%zz":    withAnnotations("com.openfaas.ready.http.path", "/%zz"),
@@ -144,7 +154,7 @@ func TestCheck_PolicyRefused(t *testing.T) {
 
 func TestSalvage_KeepsWhatCanBeRead(t *testing.T) {
 	defaults := function.Scale{Min: 1, Max: 20, ZeroAfter: 15 * time.Minute}
-	s := withAnnotations("com.dragonchain.heap", "yes", "com.dragonchain.heap-quota", "1Mi", "com.dragonchain.mode", "turbo")
+	s := withAnnotations("com.dragonchain.heap", "yes", "com.dragonchain.heap-quota", "1Mi", "com.dragonchain.mode", "turbo", "com.dragonchain.park", "30s")
 	s.Labels = map[string]string{"com.openfaas.scale.min": "3", "com.openfaas.scale.max": "2", "uid": "mine"}
 	want := function.Policy{Scale: defaults, Heap: true, HeapQuotaBytes: 1 << 20}
 	if got := function.Salvage(s); got.Policy != want || got.Replicas != 1 || got.Image != s.Image {

@@ -32,6 +32,11 @@ func TestFunctions_ListGivesBackWhatWasSent(t *testing.T) {
 			`{"service":"cow","image":"i","labels":{},"annotations":{}}`,
 			`[{"name":"cow","image":"i","namespace":"fns","labels":{},"annotations":{},"replicas":1,"availableReplicas":2,"createdAt":"2026-05-04T03:02:01Z"}]`,
 		},
+		"annotations as they were written": {
+			`{"service":"cow","image":"i","annotations":{"com.dragonchain.mode":"http","com.dragonchain.park":"90"}}`,
+			`[{"name":"cow","image":"i","namespace":"fns","annotations":{"com.dragonchain.mode":"http","com.dragonchain.park":"90"},` +
+				`"replicas":1,"availableReplicas":2,"createdAt":"2026-05-04T03:02:01Z"}]`,
+		},
 		"a read status is not kept": {
 			`{"service":"cow","image":"i","annotations":{"a":"1","com.dragonchain.status":"no image"}}`,
 			`[{"name":"cow","image":"i","namespace":"fns","annotations":{"a":"1"},"replicas":1,"availableReplicas":2,"createdAt":"2026-05-04T03:02:01Z"}]`,

@@ -32,7 +32,7 @@ func TestPlan_Golden(t *testing.T) {
 		}, plan{watchdog: WatchdogByInitContainer}},
 		{"command-of-the-image", func(s *function.Spec) {
 			s.Process = ""
-			s.Annotations = map[string]string{function.AnnotationMode: "http", function.AnnotationReadyPath: "/healthy", "topic": "moo"}
+			s.Annotations = map[string]string{function.AnnotationMode: "http", function.AnnotationReadyPath: "/healthy", function.AnnotationPark: "90", "topic": "moo"}
 			s.Env = map[string]string{"write_timeout": "2m", "PRICE": "$(HOME) costs $5"}
 		}, plan{
 			watchdog: WatchdogByImageVolume, rollout: "1700000000",

@@ -144,6 +144,9 @@ func (p *plan) watchdogEnv(values map[string]string) {
 		}
 		values["DC_COMMAND"] = string(command)
 	}
+	if park := p.fn.Policy.Park; park > 0 {
+		values["DC_PARK"] = park.String()
+	}
 	if p.readyURL != "" {
 		values["DC_READY_URL"] = p.readyURL
 		values["DC_READY_TOKEN"] = readypush.DeriveToken(p.readyKey, p.fn.Ref.String(), p.fn.ID).Hex()

@@ -11,6 +11,7 @@
 //	readiness   whether it may be given work now: /_/ready
 //	ready push  telling the provider of readiness, rather than waiting to be probed: package readypush
 //	metrics     what is counted of invocations, for Prometheus
+//	park        end the idle processes of modes http and lambda, which the next invocation starts again: DC_PARK
 //	sink        where the log goes, which may get stuck and then holds nobody up
 //
 // The way of a request:
@@ -18,7 +19,7 @@
 //	net/http ──► route ──► /_/health, /_/ready
 //	               │
 //	               └─► limiter ──► mode ─┬─ fork: readBody ► environment ► spawn ► wait ► finish ► answer
-//	                    (429)            ├─ http: ReverseProxy ► upstream.dial ► the function's server
+//	                    (429)            ├─ http: upstream.enter (a parked process is started) ► ReverseProxy ► upstream.dial ► the function's server
 //	                                     └─ lambda: Pool ► the process that asks next
 //
 // The life of a watchdog:
@@ -26,6 +27,21 @@
 //	start ──► serving ──► SIGTERM: not ready ──► a moment ──► port closed ──► drained ──► SIGTERM to the function ──► end
 //	             │                (healthcheck_interval)         (write_timeout)             (10 s, then SIGKILL)
 //	             └─► the process of mode http exits, with whatever status: not ready, what is in flight answered, error
+//
+// # Parking
+//
+// With DC_PARK a process that has had nothing in flight for so long is asked to end, as at shutdown, and killed if it does not. What its
+// end is like is then no error, and the connections to it are dropped. The function stays healthy and ready, and is not probed; the
+// state machine is the type life. A request finds the process
+//
+//	listening   and is forwarded
+//	parking     and waits until it has ended, and for the next one
+//	parked      and has it started; all who come meanwhile wait for that one start, each as long as its own limit, and 30 s at most
+//
+// A start fails if the program cannot be executed, or exits before it listens. Whoever waits for it is answered 502 with the reason.
+// The next request tries again, unless it comes within a pause of 100 ms, doubled with each failure in a row up to 10 s, when it is
+// answered 503 with the same reason. A process that was heard and exits by itself ends the watchdog, as ever. In mode lambda all
+// processes end together, and start again one after another: see package lambda.
 //
 // # Where the dialects disagree
 //

@@ -25,6 +25,10 @@
 //	           │
 //	           └─ exit, init error, or out of time: started again after a pause, of 100 ms at first and 10 s at most
 //
+// With Config.Park the pool is parked when it is able to serve and has had nothing to do for that long: every process is ended, as at
+// any other end of one, and the pool stays able. The next invocation is queued and has them started again, one after the other; it
+// waits as others do for a process in init.
+//
 // # Where requests come from
 //
 // POST /2015-03-31/functions/NAME/invocations is Lambda's Invoke API, as its emulator serves it and with the semantics of the
