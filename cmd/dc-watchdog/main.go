@@ -96,6 +96,7 @@ func serve(environ []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	cfg.Reap = adopts()
+	cfg.Cgroup = watchdog.OwnCgroup()
 	cfg.Lambda.MemoryMB = watchdog.MemoryLimitMB("/sys/fs/cgroup")
 	out, errs := watchdog.NewSink(stdout), watchdog.NewSink(stderr)
 	defer out.Close()

@@ -107,6 +107,9 @@ type Config struct {
 	// Reap takes the exit of every process that was adopted. Set it when this is process 1, or a subreaper.
 	Reap bool
 
+	// Cgroup is where processor time and memory of this container are counted. The zero value means that they are not known.
+	Cgroup Cgroup
+
 	// Push is whom to tell when the function can serve. The zero value means nobody.
 	Push PushConfig
 

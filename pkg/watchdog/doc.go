@@ -12,11 +12,12 @@
 //	ready push  telling the provider of readiness, rather than waiting to be probed: package readypush
 //	metrics     what is counted of invocations, for Prometheus
 //	park        end the idle processes of modes http and lambda, which the next invocation starts again: DC_PARK
+//	usage       processor time and memory of this container, and its invocations: /_/usage
 //	sink        where the log goes, which may get stuck and then holds nobody up
 //
 // The way of a request:
 //
-//	net/http ──► route ──► /_/health, /_/ready
+//	net/http ──► route ──► /_/health, /_/ready, /_/usage
 //	               │
 //	               └─► limiter ──► mode ─┬─ fork: readBody ► environment ► spawn ► wait ► finish ► answer
 //	                    (429)            ├─ http: upstream.enter (a parked process is started) ► ReverseProxy ► upstream.dial ► the function's server
@@ -80,8 +81,15 @@
 //   - A connection to the function waits until it listens, up to 30 s. With a ready_path it waits for that; readiness does too.
 //     Every probe of /_/ready asks the process: it opens a connection, or gets the ready_path.
 //   - A process of mode http that exits, even with status 0, ends the watchdog with an error.
-//   - /_/ready is never the function's; paths reach the function as they were sent.
+//   - /_/ready and /_/usage are never the function's; paths reach the function as they were sent.
 //   - mode is fork unless it is set; jwt_auth is refused rather than ignored.
+//
+// # Usage
+//
+// The provider alone can read what /_/usage answers: package readypush says why and how. Processor time is a rate since it last
+// asked, or of half a second if that is more than 15 s ago; nothing is measured while nobody asks. Memory is the working set, as the
+// kubelet reckons it. Both come from the container's control group, of version 1 or 2, and count this program too; what cannot be
+// read there is unknown, and left out.
 //
 // # Guarantees
 //
@@ -101,5 +109,5 @@
 // # Sources
 //
 // The behaviour of openfaas/classic-watchdog 0.3.9 and openfaas/of-watchdog 0.11.6; RFC 3875 for the CGI names; wait(2), setsid(2),
-// prctl(2) for what process 1 owes.
+// prctl(2) for what process 1 owes; cgroup-v1/ and cgroup-v2.rst of the kernel's documentation.
 package watchdog

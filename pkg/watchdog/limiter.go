@@ -8,6 +8,7 @@ type limiter struct {
 
 	mu       sync.Mutex
 	inFlight int
+	served   uint64        // have left
 	idle     chan struct{} // closed while nothing is in flight
 }
 
@@ -35,9 +36,17 @@ func (l *limiter) leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.inFlight--
+	l.served++
 	if l.inFlight == 0 {
 		close(l.idle)
 	}
+}
+
+// counts tells how many are in flight, and how many have been.
+func (l *limiter) counts() (inFlight int, served uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.inFlight, l.served
 }
 
 // full tells whether enter would refuse.

@@ -37,6 +37,7 @@ type Watchdog struct {
 	conns      *connections
 	push       *pusher // nil when there is nobody to tell
 	metrics    *metrics
+	cpu        *cpuMeter
 	drainLimit time.Duration // what invocations in flight get when we end
 	ending     atomic.Bool
 }
@@ -74,7 +75,7 @@ func New(cfg Config, log *slog.Logger, stdout, stderr *Sink) (*Watchdog, error) 
 		return nil, err
 	}
 	w := &Watchdog{cfg: cfg, log: log, procs: &processes{}, inFlight: newLimiter(cfg.MaxInFlight), conns: newConnections(), metrics: newMetrics(),
-		drainLimit: drainTime(&cfg)}
+		cpu: newCPUMeter(cfg.Cgroup.cpuTime), drainLimit: drainTime(&cfg)}
 	w.health.path = cfg.LockFile
 	switch cfg.Mode {
 	case HTTPMode:
@@ -213,6 +214,8 @@ func (w *Watchdog) route(rw http.ResponseWriter, r *http.Request) {
 		w.serveHealth(rw, r)
 	case readypush.ReadyPath:
 		w.serveReady(rw, r)
+	case readypush.UsagePath:
+		w.serveUsage(rw, r)
 	default:
 		w.invoke(rw, r)
 	}

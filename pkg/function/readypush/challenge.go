@@ -22,7 +22,7 @@ const (
 	maxChallengeBytes = 64
 )
 
-// ErrChallenge is returned by Proof for a challenge that is not hexadecimal or not of 16 to 64 bytes.
+// ErrChallenge is returned for a challenge that is not hexadecimal or not of 16 to 64 bytes.
 var ErrChallenge = errors.New("challenge is not 32 to 128 lower-case hexadecimal digits")
 
 // NewChallenge makes a random challenge.
@@ -32,11 +32,19 @@ func NewChallenge() string {
 	return hex.EncodeToString(c[:])
 }
 
+// CheckChallenge returns ErrChallenge if challenge has not a challenge's form.
+func CheckChallenge(challenge string) error {
+	if !isHex(challenge, challengeBytes, maxChallengeBytes) {
+		return ErrChallenge
+	}
+	return nil
+}
+
 // Proof answers a challenge that arrived at ip. Its form is checked, so that no challenger can have text of its choosing
 // signed.
 func (t Token) Proof(challenge string, ip netip.Addr) (string, error) {
-	if !isHex(challenge, challengeBytes, maxChallengeBytes) {
-		return "", ErrChallenge
+	if err := CheckChallenge(challenge); err != nil {
+		return "", err
 	}
 	sum := t.proof(challenge, ip)
 	return hex.EncodeToString(sum[:]), nil

@@ -1,5 +1,6 @@
 // Package readypush is the protocol by which a watchdog tells the provider, without waiting for Kubernetes, that a function
-// can take calls. Both sides use this package, so that they cannot disagree.
+// can take calls, and by which it tells, when it is asked, what it uses. Both sides use this package, so that they cannot
+// disagree.
 //
 // Why it exists: the kubelet learns of a new container only when its relist comes round (up to a second) and its probes
 // have a floor of one second. The watchdog knows at once.
@@ -11,6 +12,7 @@
 //	message    what the watchdog posts: function, pod, a fresh nonce, and a mac over the three
 //	challenge  a random word the provider sends when it connects back
 //	proof      the mac of the challenge and of the address it was sent to, which only a holder of the token can make
+//	usage      processor time, memory and invocations of one watchdog's container
 //
 // One push:
 //
@@ -22,6 +24,17 @@
 //
 // The provider answers 204 when the endpoint is taken, 401 when the mac or the proof is wrong (the watchdog then stops), and
 // anything else when it should be tried again.
+//
+// One look at the usage:
+//
+//	provider                                             watchdog
+//	   | GET /_/usage  X-Dc-Challenge: NewChallenge() ----> | to the address of an endpoint of the function
+//	   | <---- 200, SealUsage(challenge, address, usage) -- | OpenUsage
+//
+// Anybody who may call the function can ask, for its paths are the watchdog's; so it is not the asking that needs the token
+// but the reading. The answer is sealed (AES-256-GCM) under a key made of token, challenge and address: there is no clock to
+// agree on and no request to replay, an answer kept from earlier opens for no other challenge, and one of another pod, which
+// may have got the address meanwhile, for none.
 //
 // Guarantees: nothing but a holder of the token can make a message or a proof; a message cannot be used as a proof nor the
 // other way round, for each is a mac over text with a prefix of its own; all comparisons take constant time; Parse reads at

@@ -1,12 +1,17 @@
 package readypush_test
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os/exec"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -149,6 +154,52 @@ func TestProof(t *testing.T) {
 		if p, err := token.Proof(bad, pod); err == nil {
 			t.Errorf("Proof(%q) = %s", bad, p)
 		}
+	}
+}
+
+func TestUsage_OnlyTheAskerReadsIt(t *testing.T) {
+	pod, challenge := netip.MustParseAddr("10.1.2.3"), readypush.NewChallenge()
+	cpu, memory := 12.5, int64(3<<30)
+	for name, u := range map[string]readypush.Usage{
+		"all known":     {MilliCPU: &cpu, MemoryBytes: &memory, InFlight: 2, Served: 1 << 60},
+		"counters only": {Served: 3},
+	} {
+		sealed, err := token.SealUsage(challenge, pod, u)
+		if err != nil || len(sealed) > readypush.MaxUsageBytes {
+			t.Fatalf("%s: %d bytes, %v", name, len(sealed), err)
+		}
+		if bytes.Contains(sealed, []byte("served")) {
+			t.Errorf("%s: %q can be read", name, sealed)
+		}
+		got, err := token.OpenUsage(challenge, netip.MustParseAddr("::ffff:10.1.2.3"), sealed)
+		if err != nil || !reflect.DeepEqual(got, u) {
+			t.Errorf("%s: opened as %+v, %v", name, got, err)
+		}
+		changed := slices.Clone(sealed)
+		changed[len(changed)-1] ^= 1
+		for what, open := range map[string]func() (readypush.Usage, error){
+			"another challenge": func() (readypush.Usage, error) { return token.OpenUsage(readypush.NewChallenge(), pod, sealed) },
+			"another address":   func() (readypush.Usage, error) { return token.OpenUsage(challenge, pod.Next(), sealed) },
+			"another token": func() (readypush.Usage, error) {
+				return readypush.DeriveToken(nil, "a", "b").OpenUsage(challenge, pod, sealed)
+			},
+			"a changed byte": func() (readypush.Usage, error) { return token.OpenUsage(challenge, pod, changed) },
+			"nothing":        func() (readypush.Usage, error) { return token.OpenUsage(challenge, pod, nil) },
+			"a cut":          func() (readypush.Usage, error) { return token.OpenUsage(challenge, pod, sealed[:20]) },
+		} {
+			if got, err := open(); !errors.Is(err, readypush.ErrUsage) {
+				t.Errorf("%s: with %s it opens as %+v, %v", name, what, got, err)
+			}
+		}
+	}
+	for _, bad := range []string{"", "00", "proof\n" + challenge, strings.Repeat("0", 130)} {
+		if _, err := token.SealUsage(bad, pod, readypush.Usage{}); !errors.Is(err, readypush.ErrChallenge) {
+			t.Errorf("challenge %q: %v", bad, err)
+		}
+	}
+	notANumber := math.NaN()
+	if _, err := token.SealUsage(challenge, pod, readypush.Usage{MilliCPU: &notANumber}); err == nil {
+		t.Error("a rate that is not a number was sealed")
 	}
 }
 
