@@ -46,7 +46,7 @@ func listPackages(t *testing.T) []goPackage {
 // this module, and third-party modules that no other row claims.
 func TestImportsPointDown(t *testing.T) {
 	own := map[string][]string{
-		"cmd/dc-provider":             {"pkg/function", "pkg/function/readypush", "pkg/handlers", "pkg/heapstore", "pkg/invoke", "pkg/kube", "pkg/proxy", "pkg/scaler"},
+		"cmd/dc-provider":             {"pkg/function", "pkg/function/readypush", "pkg/handlers", "pkg/heapstore", "pkg/invoke", "pkg/kube", "pkg/proxy", "pkg/scaler", "pkg/usage"},
 		"cmd/dc-watchdog":             {"pkg/function", "pkg/function/readypush", "pkg/watchdog", "pkg/watchdog/lambda"},
 		"pkg/function":                {},
 		"pkg/function/readypush":      {},
@@ -57,6 +57,7 @@ func TestImportsPointDown(t *testing.T) {
 		"pkg/kube":                    {"pkg/function", "pkg/function/readypush"},
 		"pkg/proxy":                   {"pkg/function"},
 		"pkg/scaler":                  {"pkg/function"},
+		"pkg/usage":                   {"pkg/function", "pkg/function/readypush"},
 		"pkg/watchdog":                {"pkg/function", "pkg/function/readypush", "pkg/watchdog/lambda"},
 		"pkg/watchdog/lambda":         {},
 	}

@@ -37,7 +37,7 @@ type config struct {
 	printVersion      bool
 }
 
-const usage = `dc-provider runs functions and smart contracts on Kubernetes behind the OpenFaaS API.
+const help = `dc-provider runs functions and smart contracts on Kubernetes behind the OpenFaaS API.
 
 It is installed by its Helm chart; run by hand it needs a kubeconfig, a folder with the files basic-auth-user and
 basic-auth-password, and a file with a key of 16 bytes or more.
@@ -52,7 +52,7 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags := flag.NewFlagSet("dc-provider", flag.ContinueOnError)
 	flags.SetOutput(output)
 	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), usage)
+		fmt.Fprint(flags.Output(), help)
 		flags.PrintDefaults()
 	}
 	flags.StringVar(&c.gatewayListen, "listen", ":8080", "`address` that serves clients as an OpenFaaS gateway does")

@@ -19,6 +19,7 @@ import (
 	"github.com/dragonchain/dc-provider/pkg/kube"
 	"github.com/dragonchain/dc-provider/pkg/proxy"
 	"github.com/dragonchain/dc-provider/pkg/scaler"
+	"github.com/dragonchain/dc-provider/pkg/usage"
 )
 
 // provider is the parts, joined.
@@ -134,12 +135,17 @@ func (p *provider) newAPI(s secrets) (*handlers.API, error) {
 	if err != nil {
 		return nil, err
 	}
+	used, err := usage.New(usage.Config{Key: s.readyKey, Endpoints: p.cluster.Endpoints, Log: p.log})
+	if err != nil {
+		return nil, err
+	}
 	return handlers.New(handlers.Config{
 		Functions:        p.cluster,
 		Secrets:          p.cluster,
 		Namespaces:       p.cluster,
 		Logs:             p.cluster,
 		Heaps:            p.store,
+		Usage:            used,
 		Invoke:           p.proxy,
 		Ready:            ready,
 		Credentials:      func() (string, string) { return s.user, s.password },

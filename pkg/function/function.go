@@ -70,6 +70,20 @@ type Status struct {
 	Reason string
 }
 
+// Usage is what replicas of a function use, added up. A field that is nil is known of none of them.
+type Usage struct {
+	// Replicas is how many have told what they use.
+	Replicas int
+	// MilliCPU is the processor time used lately, in thousandths of a processor.
+	MilliCPU *float64
+	// MemoryBytes is the working set: what the kernel cannot take back.
+	MemoryBytes *int64
+	// InFlight is how many invocations are accepted and not yet answered, and Served how many have ended since the replicas
+	// were started.
+	InFlight int
+	Served   uint64
+}
+
 // Endpoint is the address of a replica that may be given work.
 type Endpoint struct {
 	// Address is IP:port.

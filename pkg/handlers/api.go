@@ -50,6 +50,12 @@ type Logs interface {
 	Logs(ctx context.Context, query function.LogQuery) (<-chan function.LogLine, error)
 }
 
+// Usage tells what a function's replicas use. It may ask them, which takes seconds at most, and returns false if none of them
+// can tell, or ctx ends first.
+type Usage interface {
+	Usage(ctx context.Context, f *function.Function) (usage function.Usage, known bool)
+}
+
 // Config holds what the API is made of. Fields are required unless they say otherwise.
 type Config struct {
 	Functions  Functions
@@ -57,6 +63,9 @@ type Config struct {
 	Namespaces Namespaces
 	Logs       Logs
 	Heaps      Heaps
+
+	// Usage is asked where a client asks for it. nil means that no usage is known.
+	Usage Usage
 
 	// Invoke answers /function/ on both listeners. It gets the path as it was sent and needs no credentials.
 	Invoke http.Handler

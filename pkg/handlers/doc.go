@@ -8,7 +8,7 @@
 //
 //	request ──► /function/ ──────────────────────────────► Config.Invoke, path untouched, no credentials
 //	        ├─► /heap/ ─────────────┐
-//	        └─► router: 301 404 405 ┴─► credentials ─► handler ─► Functions, Secrets, Namespaces, Logs, Heaps
+//	        └─► router: 301 404 405 ┴─► credentials ─► handler ─► Functions, Secrets, Namespaces, Logs, Heaps, Usage
 //	                                       │ 401          │ error
 //	                                       ▼              ▼
 //	                                  OpenFaaS's own   table: error ─► status, one line of text
@@ -21,7 +21,8 @@
 //   - Bad input is answered with a status from 400 to 499 and one line that says what to mend, before anything changes.
 //     Bodies are bounded in size, and in the time that they take to arrive.
 //   - No request ends the process: a panic is logged, and answered with 500 where an answer has not begun.
-//   - Reads of functions are answered from memory, and lists are never null.
+//   - Reads of functions are answered from memory, and lists are never null. The usage of one function, where a client asks
+//     for it, is the exception: its replicas tell it.
 //   - What callers cannot mend is told to the log and not to them.
 //
 // # What it leaves to others

@@ -68,8 +68,15 @@ func (a *API) functionStatus(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	query, err := parseQuery(r)
+	if err != nil {
+		return err
+	}
 	observed := a.cfg.Functions.Status(f.Ref)
 	status := statusOf(f, observed)
+	if wish := query.last("usage"); wish == "1" || wish == "true" {
+		status.Usage = a.usage(r.Context(), f)
+	}
 	if observed.Reason != "" {
 		annotations := map[string]string{}
 		maps.Copy(annotations, f.Annotations)
@@ -77,6 +84,26 @@ func (a *API) functionStatus(w http.ResponseWriter, r *http.Request) error {
 		status.Annotations = &annotations
 	}
 	return answerJSON(w, status)
+}
+
+// usage asks f's replicas: nothing else that reads waits for anybody, and a stock gateway, which reads the status for nearly
+// every invocation, says usage=false.
+func (a *API) usage(ctx context.Context, f *function.Function) *types.FunctionUsage {
+	if a.cfg.Usage == nil {
+		return nil
+	}
+	observed, known := a.cfg.Usage.Usage(ctx, f)
+	if !known {
+		return nil
+	}
+	var usage types.FunctionUsage
+	if observed.MilliCPU != nil {
+		usage.CPU = *observed.MilliCPU
+	}
+	if observed.MemoryBytes != nil {
+		usage.TotalMemoryBytes = float64(*observed.MemoryBytes)
+	}
+	return &usage
 }
 
 // scaleRequest is a types.ScaleServiceRequest that tells no number from zero.

@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -78,6 +79,69 @@ func TestFunctions_List(t *testing.T) {
 		"/system/functions?namespace=empty": `[]`,
 	} {
 		wantJSON(t, call(h, "GET", target, ""), want)
+	}
+}
+
+// metered is a Usage that knows one function, and counts how often it is asked.
+type metered struct {
+	known map[function.Ref]function.Usage
+	asked int
+}
+
+func (m *metered) Usage(_ context.Context, f *function.Function) (function.Usage, bool) {
+	m.asked++
+	u, known := m.known[f.Ref]
+	return u, known
+}
+
+func TestFunctions_Usage(t *testing.T) {
+	w := newWorld()
+	cpu, memory, idle := 12.5, int64(64<<20), 0.0
+	uses := &metered{known: map[function.Ref]function.Usage{
+		{Name: "cow", Namespace: "fns"}:   {Replicas: 2, MilliCPU: &cpu, MemoryBytes: &memory},
+		{Name: "idle", Namespace: "fns"}:  {Replicas: 1, MilliCPU: &idle, MemoryBytes: &memory},
+		{Name: "no-v1", Namespace: "fns"}: {Replicas: 1},
+	}}
+	for _, name := range []string{"cow", "idle", "no-v1", "plain"} {
+		w.put(t, function.Spec{Ref: function.Ref{Name: name, Namespace: "fns"}, Image: "i"}, function.Status{})
+	}
+	cfg := w.config(t)
+	without := newAPI(t, cfg).Gateway()
+	cfg.Usage = uses
+	for listener, h := range listeners(newAPI(t, cfg)) {
+		t.Run(listener, func(t *testing.T) {
+			uses.asked = 0
+			for target, want := range map[string]string{
+				"cow?usage=1":             `,"usage":{"cpu":12.5,"totalMemoryBytes":67108864}}`,
+				"cow?usage=true":          `,"usage":{"cpu":12.5,"totalMemoryBytes":67108864}}`,
+				"cow?usage=false&usage=1": `,"usage":{"cpu":12.5,"totalMemoryBytes":67108864}}`,
+				"idle?usage=1":            `,"usage":{"totalMemoryBytes":67108864}}`,
+				"no-v1?usage=1":           `,"usage":{}}`,
+				"plain?usage=1":           `Z"}`,
+			} {
+				a := call(h, "GET", "/system/function/"+target, "")
+				if a.Code != http.StatusOK || !strings.HasSuffix(a.Body.String(), want) {
+					t.Errorf("%s: %d %s, want ...%s", target, a.Code, a.Body, want)
+				}
+			}
+			if uses.asked != 6 {
+				t.Errorf("asked %d times", uses.asked)
+			}
+			// What is read often asks nobody.
+			for _, target := range []string{"cow", "cow?usage=false", "cow?usage=0", "cow?usage=", "cow?usage=yes", "cow?usage=1&usage=false"} {
+				a := call(h, "GET", "/system/function/"+target, "")
+				if a.Code != http.StatusOK || strings.Contains(a.Body.String(), `"usage"`) {
+					t.Errorf("%s: %d %s", target, a.Code, a.Body)
+				}
+			}
+			call(h, "GET", "/system/functions?usage=1", "")
+			if uses.asked != 6 {
+				t.Errorf("asked %d times more", uses.asked-6)
+			}
+		})
+	}
+	if a := call(without, "GET", "/system/function/cow?usage=1", ""); a.Code != http.StatusOK || strings.Contains(a.Body.String(), `"usage"`) {
+		t.Errorf("without a source: %d %s", a.Code, a.Body)
 	}
 }
 
