@@ -30,13 +30,16 @@ The variables are those of the OpenFaaS watchdogs. Those needed most:
 
   fprocess       the program and its arguments, split at every blank
   mode           fork (the default): a process for every request, stdin to stdout
+                 streaming: the same with both bodies passed on as they come, however long
+                 serializing: fork with the answers of the of-watchdog
                  http: one process that serves HTTP, to which requests are forwarded
                  lambda: a program made for AWS Lambda; lambda_concurrency processes of it
+                 static: no process; the files in static_path (default /home/app/public)
   upstream_url   mode http: where the process serves (default http://127.0.0.1:$PORT, PORT 8082)
   exec_timeout   how long an invocation may run
   max_inflight   how many may run at once
   fork_body_bytes, fork_output_bytes
-                 mode fork: how long a request and an answer may be (default 33554432, 32 MiB)
+                 modes fork and serializing: how long a request and an answer may be (default 33554432, 32 MiB)
   port           where to listen (default 8080)
   DC_PARK        modes http and lambda: how long a process may idle before it is ended until the next request (default: for ever)
   metrics_port   where Prometheus finds metrics (default 8081; 0: nowhere)

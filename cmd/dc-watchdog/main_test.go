@@ -302,7 +302,7 @@ func TestRun_CommandLine(t *testing.T) {
 		{"install without a folder", []string{"install"}, nil, 2, "", "install DIR"},
 		{"install where it cannot", []string{"install", "/proc/nowhere"}, nil, 1, "", "install: "},
 		{"no command", nil, nil, 1, "", "no command: set fprocess"},
-		{"a mode that is not there", nil, []string{"fprocess=cat", "mode=streaming"}, 1, "", `mode "streaming" is not one of: fork, http`},
+		{"a mode that is not there", nil, []string{"fprocess=cat", "mode=turbo"}, 1, "", `mode "turbo" is not one of: fork, streaming`},
 		{"no such program", nil, []string{"fprocess=no-such-program", "port=" + freePort(t)}, 1, "", "no-such-program"},
 		{"unhealthy", []string{"-run-healthcheck"}, []string{"fprocess=cat", "TMPDIR=" + t.TempDir(), "port=" + freePort(t)}, 1, "", "unable to find lock file"},
 	} {

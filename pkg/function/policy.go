@@ -1,8 +1,11 @@
 package function
 
 import (
+	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -86,11 +89,22 @@ type Mode string
 const (
 	// ModeFork starts one process per invocation.
 	ModeFork Mode = "fork"
+	// ModeStreaming starts one process per invocation and passes both bodies on as they come.
+	ModeStreaming Mode = "streaming"
+	// ModeSerializing starts one process per invocation, by the rules of the OpenFaaS of-watchdog.
+	ModeSerializing Mode = "serializing"
 	// ModeHTTP keeps one process that serves HTTP and proxies to it.
 	ModeHTTP Mode = "http"
 	// ModeLambda keeps processes that were made for AWS Lambda, and hands them their events.
 	ModeLambda Mode = "lambda"
+	// ModeStatic serves files of the image, and starts nothing.
+	ModeStatic Mode = "static"
 )
+
+var modes = []Mode{ModeFork, ModeStreaming, ModeSerializing, ModeHTTP, ModeLambda, ModeStatic}
+
+// KeepsProcesses reports whether processes outlive an invocation in this mode, and are to be given time to end.
+func (m Mode) KeepsProcesses() bool { return m == ModeHTTP || m == ModeLambda }
 
 // Watchdog reports whether the watchdog is put into the function's image.
 func (p Policy) Watchdog() bool { return p.Mode != "" }
@@ -198,13 +212,13 @@ func parseMode(s Spec) (mode Mode, annotated bool, err error) {
 	if v := s.Env["mode"]; v != "" {
 		mode, annotated, where = Mode(v), false, "environment variable mode"
 	}
-	switch mode {
-	case "":
+	switch {
+	case mode == "":
 		return ModeFork, false, nil
-	case ModeFork, ModeHTTP, ModeLambda:
+	case slices.Contains(modes, mode):
 		return mode, annotated, nil
 	}
-	return "", false, Invalidf("%s=%.80q: the modes are %s, %s and %s", where, mode, ModeFork, ModeHTTP, ModeLambda)
+	return "", false, Invalidf("%s=%.80q: the modes are %s", where, mode, strings.Trim(fmt.Sprint(modes), "[]"))
 }
 
 func parsePark(s Spec, mode Mode) (time.Duration, error) {

@@ -151,12 +151,35 @@ func TestGrace(t *testing.T) {
 		{write: "10s", exec: "2m", seconds: 12},
 		{write: "10s", wait: "5s", seconds: 17},
 		{write: "10s", mode: function.ModeFork, seconds: 12},
+		{write: "10s", mode: function.ModeStreaming, seconds: 12},
+		{write: "10s", mode: function.ModeStatic, seconds: 12},
 		{write: "10s", mode: function.ModeHTTP, seconds: 23},
+		{write: "10s", mode: function.ModeLambda, seconds: 23},
 	} {
 		env := map[string]string{"write_timeout": test.write, "exec_timeout": test.exec, "healthcheck_interval": test.wait}
 		p := plan{fn: &function.Function{Spec: function.Spec{Env: env}, Policy: function.Policy{Mode: test.mode}}}
 		if got := p.grace().Seconds(); got != test.seconds {
 			t.Errorf("%+v: %v s", test, got)
+		}
+	}
+}
+
+func TestNeedsCommand(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		process string
+		mode    function.Mode
+		needs   bool
+	}{
+		{"no watchdog", "", "", false},
+		{"a process", "cat", function.ModeFork, false},
+		{"the image's own", "", function.ModeFork, true},
+		{"the image's own, streaming", "", function.ModeStreaming, true},
+		{"files alone", "", function.ModeStatic, false},
+	} {
+		fn := &function.Function{Spec: function.Spec{Process: test.process}, Policy: function.Policy{Mode: test.mode}}
+		if got := needsCommand(fn); got != test.needs {
+			t.Errorf("%s: %v", test.name, got)
 		}
 	}
 }

@@ -194,7 +194,7 @@ func (p *plan) grace() time.Duration {
 	if d, ok := function.ParseDuration(p.fn.Env["healthcheck_interval"]); ok {
 		grace += d
 	}
-	if p.fn.Policy.Watchdog() && p.fn.Policy.Mode != function.ModeFork {
+	if p.fn.Policy.Mode.KeepsProcesses() {
 		grace += processGrace
 	}
 	return grace.Round(time.Second) + graceMargin

@@ -190,9 +190,9 @@ func (r *record) resolved() *resolution {
 }
 
 // needsCommand reports whether the function is run by a command that only its image can tell. OpenFaaS's own name of the
-// process, as an environment variable, counts as given: faas-cli generate writes it so.
+// process, as an environment variable, counts as given: faas-cli generate writes it so. Mode static runs none.
 func needsCommand(fn *function.Function) bool {
-	return fn.Policy.Watchdog() && fn.Process == "" && fn.Env["fprocess"] == ""
+	return fn.Policy.Watchdog() && fn.Policy.Mode != function.ModeStatic && fn.Process == "" && fn.Env["fprocess"] == ""
 }
 
 // intern makes equal strings share their bytes: most records say the same in the same words.

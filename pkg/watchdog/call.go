@@ -66,12 +66,23 @@ func (m *forkMode) run(ctx context.Context, environ []string, stdin []byte) ([]b
 }
 
 func (m *forkMode) spawn(environ []string, stdin []byte) (*call, error) {
+	c, err := m.startCall(environ, len(stdin) > 0)
+	if err != nil {
+		return nil, err
+	}
+	go c.feed(stdin)
+	go c.collect(int64(m.outputBytes))
+	return c, nil
+}
+
+// startCall starts a process and the reader of its stderr. Feeding and collecting are the caller's.
+func (m *forkMode) startCall(environ []string, hasInput bool) (*call, error) {
 	prog, err := m.program()
 	if err != nil {
 		return nil, err
 	}
 	c := &call{fed: make(chan struct{}), collected: make(chan struct{}), logged: make(chan struct{})}
-	in, out, errOut, err := c.open(m, len(stdin) > 0)
+	in, out, errOut, err := c.open(m, hasInput)
 	if err != nil {
 		return nil, err
 	}
@@ -81,8 +92,6 @@ func (m *forkMode) spawn(environ []string, stdin []byte) (*call, error) {
 		c.closeOurs()
 		return nil, err
 	}
-	go c.feed(stdin)
-	go c.collect(int64(m.outputBytes))
 	go c.log(m.stderr)
 	return c, nil
 }

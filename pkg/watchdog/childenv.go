@@ -24,16 +24,24 @@ const maxVariableBytes = 128 << 10
 type requestEnviron struct {
 	base      []string
 	baseIndex map[string]int // where a variable of base stands
-	native    bool
+	rules     Dialect
 }
 
-func newRequestEnviron(base []string, native bool) *requestEnviron {
+// environRules is whose rules apply: of the of-watchdog's only where the mode is its own too, for its variables are fewer.
+func environRules(cfg *Config) Dialect {
+	if cfg.Dialect == Of && cfg.Mode == ForkMode {
+		return Classic
+	}
+	return cfg.Dialect
+}
+
+func newRequestEnviron(base []string, rules Dialect) *requestEnviron {
 	index := make(map[string]int, len(base))
 	for i, entry := range base {
 		name, _, _ := strings.Cut(entry, "=")
 		index[name] = i
 	}
-	return &requestEnviron{base: base, baseIndex: index, native: native}
+	return &requestEnviron{base: base, baseIndex: index, rules: rules}
 }
 
 // of is the environment for one request. A variable that is set later replaces an earlier one, so that no header can pass for the request's path, method or host.
@@ -43,20 +51,22 @@ func (e *requestEnviron) of(r *http.Request) ([]string, error) {
 	b.headers(r.Header)
 	b.set("Http_Method", r.Method)
 	length := strconv.FormatInt(r.ContentLength, 10)
-	b.set("Http_ContentLength", length)
-	b.set("Http_Content_Length", length)
+	if e.rules != Of {
+		b.set("Http_ContentLength", length)
+		b.set("Http_Content_Length", length)
+		b.set("Http_Host", r.Host)
+	}
 	if len(r.TransferEncoding) > 0 {
 		b.set("Http_Transfer_Encoding", r.TransferEncoding[0])
 	}
-	if r.URL.RawQuery != "" || e.native {
+	if r.URL.RawQuery != "" || e.rules == Native {
 		// Set even when empty in our own dialect, so that a header named Query cannot pass for it.
 		b.set("Http_Query", r.URL.RawQuery)
 	}
 	if r.URL.Path != "" {
 		b.set("Http_Path", r.URL.Path)
 	}
-	b.set("Http_Host", r.Host)
-	if e.native {
+	if e.rules == Native {
 		b.cgi(r, length)
 	}
 	return b.list, b.err

@@ -22,11 +22,19 @@ type ModeName string
 const (
 	// ForkMode starts a process for every invocation: the request's body is its stdin, its stdout is the answer.
 	ForkMode ModeName = "fork"
+	// StreamingMode is ForkMode with both bodies passed on as they come, however long they are.
+	StreamingMode ModeName = "streaming"
+	// SerializingMode is ForkMode by the rules of the of-watchdog.
+	SerializingMode ModeName = "serializing"
 	// HTTPMode starts one process that serves HTTP, and forwards to it.
 	HTTPMode ModeName = "http"
 	// LambdaMode starts processes that were made for AWS Lambda, and hands them their events.
 	LambdaMode ModeName = "lambda"
+	// StaticMode starts nothing, and serves the files of a folder.
+	StaticMode ModeName = "static"
 )
+
+var modes = []ModeName{ForkMode, StreamingMode, SerializingMode, HTTPMode, LambdaMode, StaticMode}
 
 const (
 	defaultPort         = 8080
@@ -38,11 +46,12 @@ const (
 	defaultLineBytes    = 64 << 10
 	maxLineBytes        = 1 << 20
 	defaultForkBytes    = 32 << 20
+	defaultStaticPath   = "/home/app/public"
 )
 
 // Config is how one function is run. ParseEnv fills it from a container's environment.
 type Config struct {
-	// Command is the function's program and its arguments. Needed.
+	// Command is the function's program and its arguments. Needed, except in StaticMode.
 	Command []string
 	// Environ is the environment of the function's processes, as "NAME=value".
 	Environ []string
@@ -52,6 +61,9 @@ type Config struct {
 	Dialect Dialect
 	// Upstream is where the process of HTTPMode serves; its path is put before that of every request. Needed in HTTPMode.
 	Upstream *url.URL
+
+	// StaticPath is the folder that StaticMode serves. Needed there.
+	StaticPath string
 
 	// Port is the TCP port served, on all addresses. 0 means 8080.
 	Port int
@@ -82,19 +94,21 @@ type Config struct {
 	// Lambda is what only LambdaMode knows. Its Handler, Environ and Timeout are filled in.
 	Lambda lambda.Config
 
-	// BodyBytes is the longest body that ForkMode takes, which is held in memory as a whole. 0 means 32 MiB.
+	// BodyBytes is the longest body that ForkMode and SerializingMode take, which is held in memory as a whole. 0 means 32 MiB.
 	BodyBytes int
-	// OutputBytes is the longest output of a forked process, held in memory too. One that writes more is killed. 0 means 32 MiB.
+	// OutputBytes is the longest output of a process there, held in memory too. One that writes more is killed. 0 means 32 MiB.
 	OutputBytes int
-	// ContentType is that of the answers of ForkMode. Empty means that of the request, else a guess from the answer.
+	// ContentType is that of the answers of forked processes. Empty means that of the request, else a guess from the answer.
 	ContentType string
 	// CombineOutput puts a forked process's stderr into the answer and not into the log.
 	CombineOutput bool
 	// NoHeaders leaves the request's headers out of a forked process's environment.
 	NoHeaders bool
-	// MarshalRequest hands a forked process headers and body as JSON.
+	// MarshalRequest hands a process of ForkMode headers and body as JSON.
 	MarshalRequest bool
 
+	// AccessLog logs the invocations of forked processes at level info, with their call ids.
+	AccessLog bool
 	// Debug logs every invocation and copies the answers of ForkMode to stdout.
 	Debug bool
 	// DebugHeaders prints the headers of every request and answer of ForkMode on stdout.
@@ -134,8 +148,21 @@ var settings = []string{
 	"lambda_event", "metrics_port", "fork_body_bytes", "fork_output_bytes",
 }
 
-// ignored are settings of the OpenFaaS watchdogs that change nothing here. Saying so beats silence.
-var ignored = []string{"http_buffer_req_body", "buffer_http", "static_path", "log_callid", "log_call_id"}
+// effects are the settings that only some modes heed. Where one does not, saying so beats silence.
+var effects = []struct {
+	name  string
+	modes []ModeName
+}{
+	{"static_path", []ModeName{StaticMode}},
+	{"upstream_url", []ModeName{HTTPMode}},
+	{"http_upstream_url", []ModeName{HTTPMode}},
+	{"http_buffer_req_body", nil},
+	{"buffer_http", nil},
+	{"marshal_request", []ModeName{ForkMode}},
+	{"content_type", []ModeName{ForkMode, StreamingMode, SerializingMode}},
+	{"log_callid", []ModeName{ForkMode, StreamingMode, SerializingMode}},
+	{"log_call_id", []ModeName{ForkMode, StreamingMode, SerializingMode}},
+}
 
 // ParseEnv reads the settings in an environment, and what of it the function shall see. All that is wrong with it is in the
 // one error. Variables named DC_* are the provider's; the others are those of the OpenFaaS watchdogs.
@@ -148,7 +175,7 @@ func ParseEnv(environ []string) (Config, error) {
 	v := &vars{set: set, dialect: dialect}
 	cfg := Config{
 		Dialect:        dialect,
-		Mode:           ModeName(v.text("mode", string(ForkMode))),
+		Mode:           v.mode(),
 		Command:        v.command(),
 		Port:           v.number("port", defaultPort),
 		MetricsPort:    v.number("metrics_port", defaultMetricsPort),
@@ -160,8 +187,6 @@ func ParseEnv(environ []string) (Config, error) {
 		ReadyPath:      v.readyPath(),
 		BodyBytes:      v.number("fork_body_bytes", 0),
 		OutputBytes:    v.number("fork_output_bytes", 0),
-		ContentType:    v.text("content_type", ""),
-		CombineOutput:  v.boolean("combine_output", dialect == Classic),
 		NoHeaders:      !v.boolean("cgi_headers", true),
 		MarshalRequest: v.boolean("marshal_request", false),
 		Debug:          v.boolean("write_debug", false),
@@ -170,6 +195,12 @@ func ParseEnv(environ []string) (Config, error) {
 		LineBytes:      v.lineBytes(),
 		Park:           v.park(),
 		Push:           v.push(),
+	}
+	cfg.ContentType = v.contentType(cfg.Mode)
+	cfg.CombineOutput = v.boolean("combine_output", dialect == Classic && cfg.Mode == ForkMode)
+	cfg.AccessLog = v.accessLog(cfg.Mode)
+	if cfg.Mode == StaticMode {
+		cfg.StaticPath = v.staticPath()
 	}
 	if !v.boolean("suppress_lock", false) {
 		cfg.LockFile = v.lockFile()
@@ -188,9 +219,9 @@ func ParseEnv(environ []string) (Config, error) {
 	if v.boolean("jwt_auth", false) {
 		v.fail(errors.New("jwt_auth is not supported: refusing to serve without the authentication it asks for"))
 	}
-	for _, name := range ignored {
-		if v.set[name] != "" {
-			cfg.warnings = append(cfg.warnings, name+" has no effect in this watchdog")
+	for _, e := range effects {
+		if v.set[e.name] != "" && !slices.Contains(e.modes, cfg.Mode) {
+			cfg.warnings = append(cfg.warnings, fmt.Sprintf("%s has no effect in mode %s", e.name, cfg.Mode))
 		}
 	}
 	if cfg.WriteTimeout > 0 && (cfg.ExecTimeout == 0 || cfg.ExecTimeout >= cfg.WriteTimeout) {
@@ -204,14 +235,18 @@ func ParseEnv(environ []string) (Config, error) {
 
 // check finds what no default can mend.
 func (c *Config) check() error {
-	switch c.Mode {
-	case ForkMode, LambdaMode:
-	case HTTPMode:
-		if c.Upstream == nil {
-			return errors.New("mode http needs an upstream")
-		}
-	default:
-		return fmt.Errorf("mode %q is not one of: %s, %s, %s", string(c.Mode), ForkMode, HTTPMode, LambdaMode)
+	switch {
+	case c.Mode == HTTPMode && c.Upstream == nil:
+		return errors.New("mode http needs an upstream")
+	case c.Mode == StaticMode && c.StaticPath == "":
+		return errors.New("mode static needs a folder: set static_path")
+	case c.Mode == inprocMode || c.Mode == afterburnMode:
+		return fmt.Errorf("mode %s runs code that was linked into the of-watchdog, or never existed: use one of: %s", c.Mode, modeNames())
+	case !slices.Contains(modes, c.Mode):
+		return fmt.Errorf("mode %q is not one of: %s", string(c.Mode), modeNames())
+	}
+	if c.Mode == StaticMode {
+		return c.checkPorts()
 	}
 	if c.Park != 0 && c.Mode == ForkMode {
 		return errors.New("DC_PARK: mode fork has no process between two invocations that could be parked")
@@ -222,6 +257,10 @@ func (c *Config) check() error {
 	if len(c.Command) == 0 || c.Command[0] == "" {
 		return errors.New("no command: set fprocess to the function's program and its arguments")
 	}
+	return c.checkPorts()
+}
+
+func (c *Config) checkPorts() error {
 	if c.Port > 65535 {
 		return fmt.Errorf("port %d is above 65535", c.Port)
 	}
@@ -229,6 +268,52 @@ func (c *Config) check() error {
 		return fmt.Errorf("metrics_port %d is above 65535", c.MetricsPort)
 	}
 	return nil
+}
+
+// Modes of the of-watchdog that nothing can run in here.
+const (
+	inprocMode    ModeName = "inproc"    // of programs that had it linked in
+	afterburnMode ModeName = "afterburn" // a reserved name
+)
+
+func modeNames() string {
+	names := make([]string, len(modes))
+	for i, m := range modes {
+		names[i] = string(m)
+	}
+	return strings.Join(names, ", ")
+}
+
+// mode is fork unless it is set, or the rules are those of the of-watchdog, whose default is another.
+func (v *vars) mode() ModeName {
+	if v.dialect == Of {
+		return ModeName(v.text("mode", string(StreamingMode)))
+	}
+	return ModeName(v.text("mode", string(ForkMode)))
+}
+
+// contentType has a default in the two modes that the of-watchdog gave one, unless it was set to nothing on purpose.
+func (v *vars) contentType(mode ModeName) string {
+	text, set := v.set["content_type"]
+	if !set && v.dialect == Of && (mode == StreamingMode || mode == SerializingMode) {
+		return "application/octet-stream"
+	}
+	return text
+}
+
+// accessLog is asked for by whoever wants call ids in it, under the name that the of-watchdog documents or the one that it knows. In its
+// own modes it always has one.
+func (v *vars) accessLog(mode ModeName) bool {
+	asked := v.parsedBoolean("log_callid", false) || v.parsedBoolean("log_call_id", false)
+	return asked || v.dialect == Of && (mode == StreamingMode || mode == SerializingMode)
+}
+
+// staticPath set to nothing is a mistake that the of-watchdog refuses too.
+func (v *vars) staticPath() string {
+	if text, set := v.set["static_path"]; set && v.dialect == Of {
+		return text
+	}
+	return v.text("static_path", defaultStaticPath)
 }
 
 // command is the function's argv. fprocess is split at every blank, with no quoting: two blanks make an empty argument.

@@ -117,17 +117,20 @@ func TestParseEnv_Defaults(t *testing.T) {
 		read, exec time.Duration
 		combine    bool
 		prefix     bool
+		mode       ModeName
+		typ        string
+		log        bool
 	}{
-		{Native, 0, 0, false, false},
-		{Classic, 30 * time.Second, 0, true, false},
-		{Of, 30 * time.Second, 30 * time.Second, false, true},
+		{Native, 0, 0, false, false, ForkMode, "", false},
+		{Classic, 30 * time.Second, 0, true, false, ForkMode, "", false},
+		{Of, 30 * time.Second, 30 * time.Second, false, true, StreamingMode, "application/octet-stream", true},
 	} {
 		got, err := ParseEnv([]string{"DC_DIALECT=" + string(r.dialect), "fprocess=cat -n"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		got.Environ = nil
-		want := Config{Dialect: r.dialect, Mode: ForkMode, Command: []string{"cat", "-n"}, Port: 8080, MetricsPort: 8081, LockFile: "/tmp/.lock",
+		want := Config{Dialect: r.dialect, Mode: r.mode, ContentType: r.typ, AccessLog: r.log, Command: []string{"cat", "-n"}, Port: 8080, MetricsPort: 8081, LockFile: "/tmp/.lock",
 			ReadTimeout: r.read, ExecTimeout: r.exec, LameDuck: defaultLameDuck, CombineOutput: r.combine, PrefixLogs: r.prefix,
 			LineBytes: 65536}
 		if !reflect.DeepEqual(got, want) {
@@ -149,6 +152,13 @@ func TestParseEnv_Values(t *testing.T) {
 			return slices.Equal(c.Command, []string{"a", "b c", ""})
 		}},
 		{"lock file in TMPDIR", []string{"TMPDIR=/var/run/"}, func(c Config) bool { return c.LockFile == "/var/run/.lock" }},
+		{"content_type set to nothing", []string{"mode=streaming", "content_type="}, func(c Config) bool { return c.ContentType == "" }},
+		{"no content_type in our own dialect", []string{"mode=streaming", "DC_DIALECT=native"}, func(c Config) bool { return c.ContentType == "" }},
+		{"mode streaming combines nothing", []string{"mode=streaming", "DC_DIALECT=classic"}, func(c Config) bool { return !c.CombineOutput }},
+		{"log_callid", []string{"log_callid=T"}, func(c Config) bool { return c.AccessLog }},
+		{"log_call_id", []string{"log_call_id=1"}, func(c Config) bool { return c.AccessLog }},
+		{"static_path", []string{"mode=static", "static_path=/srv"}, func(c Config) bool { return c.StaticPath == "/srv" }},
+		{"static_path not set", []string{"mode=static"}, func(c Config) bool { return c.StaticPath == "/home/app/public" }},
 		{"no metrics", []string{"metrics_port=0"}, func(c Config) bool { return c.MetricsPort == 0 }},
 		{"ready_path", []string{"ready_path=/ready?x"}, func(c Config) bool { return c.ReadyPath == "/ready?x" }},
 		{"no lock file", []string{"suppress_lock=true"}, func(c Config) bool { return c.LockFile == "" }},
@@ -191,8 +201,10 @@ func TestParseEnv_Refuses(t *testing.T) {
 		{"empty command", []string{"DC_COMMAND=[]"}, []string{"fprocess"}},
 		{"command of an empty word", []string{`DC_COMMAND=[""]`}, []string{"fprocess"}},
 		{"command that is no JSON", []string{"DC_COMMAND=cat"}, []string{"DC_COMMAND"}},
-		{"unknown mode", []string{"fprocess=cat", "mode=afterburn"}, []string{`"afterburn"`, "fork, http"}},
-		{"mode not there yet", []string{"fprocess=cat", "mode=streaming"}, []string{`"streaming"`, "fork, http"}},
+		{"mode afterburn", []string{"fprocess=cat", "mode=afterburn"}, []string{"mode afterburn", "fork, streaming, serializing, http, lambda, static"}},
+		{"mode inproc", []string{"fprocess=cat", "mode=inproc"}, []string{"mode inproc", "of-watchdog"}},
+		{"mode with capitals", []string{"fprocess=cat", "mode=Fork"}, []string{`"Fork"`, "fork, streaming"}},
+		{"static_path set to nothing", []string{"mode=static", "static_path="}, []string{"static_path"}},
 		{"several at once", []string{"fprocess=cat", "port=x", "exec_timeout=y", "suppress_lock=z"}, []string{"port", "exec_timeout", "suppress_lock"}},
 		{"port", []string{"fprocess=cat", "port=70000"}, []string{"70000"}},
 		{"port of the metrics", []string{"fprocess=cat", "metrics_port=70000"}, []string{"metrics_port 70000"}},
@@ -225,8 +237,9 @@ func TestParseEnv_Refuses(t *testing.T) {
 
 func TestParseEnv_Warnings(t *testing.T) {
 	for _, r := range []struct{ environ, want string }{
-		{"static_path=/x", "static_path has no effect"},
-		{"http_buffer_req_body=true", "http_buffer_req_body has no effect"},
+		{"static_path=/x", "static_path has no effect in mode fork"},
+		{"http_buffer_req_body=true", "http_buffer_req_body has no effect in mode "},
+		{"upstream_url=http://127.0.0.1:5000", "upstream_url has no effect in mode streaming"},
 		{"write_timeout=30s", "write_timeout is not above exec_timeout"},
 	} {
 		cfg, err := ParseEnv([]string{"fprocess=cat", r.environ})

@@ -3,8 +3,9 @@
 //
 // Words:
 //
-//	mode        how the function is run. fork: a process for every invocation. http: one process that serves HTTP.
-//	            lambda: processes that ask for their work, as AWS Lambda's do: package lambda
+//	mode        how the function is run. fork: a process for every invocation. streaming: the same, with both bodies passed on as
+//	            they come. serializing: fork with the of-watchdog's answers. http: one process that serves HTTP.
+//	            lambda: processes that ask for their work, as AWS Lambda's do: package lambda. static: no process, but files
 //	dialect     whose rules apply where the OpenFaaS watchdogs disagree: classic, of, or native, which is our own
 //	invocation  one request to the function
 //	health      whether this container is worth keeping: /_/health
@@ -19,9 +20,11 @@
 //
 //	net/http ──► route ──► /_/health, /_/ready, /_/usage
 //	               │
-//	               └─► limiter ──► mode ─┬─ fork: readBody ► environment ► spawn ► wait ► finish ► answer
-//	                    (429)            ├─ http: upstream.enter (a parked process is started) ► ReverseProxy ► upstream.dial ► the function's server
-//	                                     └─ lambda: Pool ► the process that asks next
+//	               └─► limiter ──► mode ─┬─ fork, serializing: readBody ► environment ► spawn ► wait ► finish ► answer
+//	                    (429)            ├─ streaming: environment ► spawn ► bodies pass ► finish ► end of the answer
+//	                                     ├─ http: upstream.enter (a parked process is started) ► ReverseProxy ► upstream.dial ► the function's server
+//	                                     ├─ lambda: Pool ► the process that asks next
+//	                                     └─ static: a file
 //
 // The life of a watchdog:
 //
@@ -49,8 +52,10 @@
 // DC_DIALECT names the dialect. Without it a variable known to one upstream watchdog only gives it away; otherwise it is native.
 //
 //	                               classic            of                  native
+//	mode by default                fork               streaming           fork
 //	exec_timeout by default        none               30 s                none: the caller's patience
 //	read_timeout by default        30 s               30 s                headers 30 s, body none
+//	content_type by default        the request's      octet-stream *      the request's
 //	a bad value                    the default        the default         refused at start
 //	stderr of mode fork            in the answer      in the log          in the log
 //	an invocation out of time      408                504                 504
@@ -60,7 +65,14 @@
 //	the function sees settings     yes                yes                 no
 //	Http_Query without a query     unset              unset               empty
 //	CGI names (REQUEST_METHOD...)  no                 no                  yes
+//	Http_Host, Http_ContentLength  yes                no **               yes
+//	serializing, out of time       -                  500 signal: killed  504
+//	an access log                  no                 yes *               with log_callid
+//	static: folders are listed     -                  yes                 no
+//	static: methods                -                  any                 GET, HEAD
 //	/_/ready over max_inflight     200                429                 200
+//
+// * in modes streaming and serializing, ** yes in mode fork
 //
 // # Where we differ from both on purpose
 //
@@ -74,15 +86,22 @@
 //   - SIGTERM gives the whole process group its time to end, not its leader alone.
 //   - Metrics are on port 8081 under the names of both, or on metrics_port, where 0 means none. The port is taken once the function can
 //     serve, and a function that has it by then keeps it. A caller that went away before it was answered counts as code 499.
-//   - mode fork takes bodies of fork_body_bytes at most (else 413) and outputs of fork_output_bytes (else the process is killed and 500
-//     answered). Both are 32 MiB by default: what is held for one caller must not end the container.
+//   - Modes fork and serializing take bodies of fork_body_bytes at most (else 413) and outputs of fork_output_bytes (else the process is
+//     killed and 500 answered). Both are 32 MiB by default: what is held for one caller must not end the container.
 //   - The limit of an invocation counts from its headers, so that reading its body is part of it.
 //   - write_timeout is no limit unless it is set, and 0 means none.
 //   - A connection to the function waits until it listens, up to 30 s. With a ready_path it waits for that; readiness does too.
 //     Every probe of /_/ready asks the process: it opens a connection, or gets the ready_path.
 //   - A process of mode http that exits, even with status 0, ends the watchdog with an error.
 //   - /_/ready and /_/usage are never the function's; paths reach the function as they were sent.
-//   - mode is fork unless it is set; jwt_auth is refused rather than ignored.
+//   - mode streaming flushes what the process writes at once, and has no status before its first byte: until then an exit other than 0
+//     is answered 500 and the end of its time 504. From then on the answer is broken off, or tells X-Exit-Code and X-Dcw-Reason in its
+//     trailers if the caller has sent "TE: trailers". An answer does not wait for a body that the process no longer reads; its connection
+//     is closed. A body that breaks off ends the invocation, so that no process takes it for a whole one.
+//   - A body that cannot be read is answered 400 in modes serializing and streaming too.
+//   - mode static follows no link and no path out of its folder. It warns of a missing folder, and in our own dialect refuses it.
+//   - mode is fork unless it is set, or the dialect is of. Modes inproc and afterburn are refused, and so is jwt_auth, rather than ignored.
+//     A setting that the mode does not heed is warned of.
 //
 // # Usage
 //
@@ -97,7 +116,7 @@
 // the container has no /proc, when only the process group is killed. No zombie stays if this program is process 1 or a subreaper; an
 // exit that belongs to an invocation is taken by nobody else. No pipe of the function is ever left unread while it may be written. An
 // invocation that was taken is answered, unless it outlives the drain deadline. What is in memory of a request and its answer is all
-// of both in mode fork, within its two limits, and 32 KiB each way in mode http. DC_* variables, with the pod's secret among them,
+// of both in modes fork and serializing, within their two limits, 64 KiB each way in mode streaming, and 32 KiB each way in mode http. DC_* variables, with the pod's secret among them,
 // are not in the function's environment, and dc-watchdog closes its own to it: see prctl(2), PR_SET_DUMPABLE. A function with
 // CAP_SYS_PTRACE reads it all the same.
 //

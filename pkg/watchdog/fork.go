@@ -14,6 +14,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -39,7 +40,7 @@ func newForkMode(cfg *Config, procs *processes, log *slog.Logger, stdout, stderr
 		cfg:     cfg,
 		program: sync.OnceValues(func() (program, error) { return findProgram(cfg.Command) }),
 		procs:   procs,
-		environ: newRequestEnviron(cfg.Environ, cfg.Dialect == Native),
+		environ: newRequestEnviron(cfg.Environ, environRules(cfg)),
 		stdout:  stdout,
 		stderr:  newLineLog(stderr, "stderr", cfg.PrefixLogs, cfg.LineBytes),
 		log:     log,
@@ -102,6 +103,11 @@ func (m *forkMode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
 	}
+	m.invoke(w, r, m.answer)
+}
+
+// invoke is one invocation whose request and output are held in memory as a whole. answer turns the outcome into a response.
+func (m *forkMode) invoke(w http.ResponseWriter, r *http.Request, answer answerer) {
 	started := time.Now()
 	// Counted from here, as write_timeout is by net/http, so that whatever happens is answered in time.
 	ctx, cancel := withLimit(r.Context(), limitOf(m.cfg, r))
@@ -110,7 +116,7 @@ func (m *forkMode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	stdin, err := m.readBody(ctx, w, r)
 	switch {
 	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
-		m.answer(w, r, nil, ctx.Err(), time.Since(started))
+		answer(w, r, nil, ctx.Err(), time.Since(started))
 		return
 	case err != nil:
 		m.refuse(w, requestStatus(err), err)
@@ -125,8 +131,11 @@ func (m *forkMode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		stdin = marshalRequest(r.Header, stdin)
 	}
 	output, err := m.run(ctx, environ, stdin)
-	m.answer(w, r, output, err, time.Since(started))
+	answer(w, r, output, err, time.Since(started))
 }
+
+// answerer turns the outcome of an invocation into a response. The error is one of those of run.
+type answerer func(w http.ResponseWriter, r *http.Request, output []byte, err error, took time.Duration)
 
 func allowedMethod(method string) bool {
 	switch method {
@@ -198,7 +207,7 @@ func (m *forkMode) answer(w http.ResponseWriter, r *http.Request, output []byte,
 	var exit *exitError
 	var spawn *spawnError
 	status := http.StatusOK
-	defer func() { m.note(r, status, len(output), err, took) }()
+	defer func() { m.note(r, status, int64(len(output)), err, took) }()
 	switch {
 	case err == nil:
 		m.succeed(w, r, output, took)
@@ -283,10 +292,13 @@ func (m *forkMode) debugHeaders(direction string, h http.Header) {
 	}
 }
 
-func (m *forkMode) note(r *http.Request, status, bytes int, err error, took time.Duration) {
+func (m *forkMode) note(r *http.Request, status int, bytes int64, err error, took time.Duration) {
 	level := slog.LevelDebug
-	if status >= http.StatusInternalServerError || status == http.StatusRequestTimeout {
+	switch {
+	case status >= http.StatusInternalServerError || status == http.StatusRequestTimeout:
 		level = slog.LevelWarn
+	case m.cfg.AccessLog && !strings.HasPrefix(r.UserAgent(), "kube-probe"):
+		level = slog.LevelInfo
 	}
 	m.log.Log(r.Context(), level, "invocation ended", "method", r.Method, "path", r.URL.Path,
 		"call_id", r.Header.Get("X-Call-Id"), "status", status, "bytes", bytes, "err", err, "duration_seconds", took.Seconds())

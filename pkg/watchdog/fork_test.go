@@ -90,7 +90,7 @@ func TestForkMode(t *testing.T) {
 
 		{name: "exec_timeout, classic", environ: []string{"fprocess=sleep 100", classic, "exec_timeout=50ms"}, status: 408, want: "Killed process.\n",
 			wantLog: "status=408", wantHeader: map[string]string{"X-Duration-Seconds": ""}},
-		{name: "exec_timeout, of", environ: []string{"fprocess=sleep 100", of, "exec_timeout=50ms"}, status: 504},
+		{name: "exec_timeout, of", environ: []string{"fprocess=sleep 100", of, "mode=fork", "exec_timeout=50ms"}, status: 504},
 		{name: "exec_timeout", environ: []string{"fprocess=sleep 100", "exec_timeout=50ms"}, status: 504, want: "the function ran out of time\n"},
 		{name: "exec_timeout with stdout held by a grandchild", environ: []string{sh("echo a; sleep 100 & sleep 100"), "exec_timeout=50ms"}, status: 504},
 		{name: "exec_timeout with stdout held by one that escaped", environ: []string{sh("setsid sleep 98765.5 & sleep 100"), "exec_timeout=50ms"},
@@ -371,7 +371,7 @@ func TestForkMode_MaxInFlight(t *testing.T) {
 }
 
 func TestForkMode_ReadyOverMaxInFlightInOf(t *testing.T) {
-	f := serve(t, sh("echo begun >&2; sleep 100"), "max_inflight=1", "DC_DIALECT=of")
+	f := serve(t, sh("echo begun >&2; sleep 100"), "max_inflight=1", "DC_DIALECT=of", "mode=fork")
 	ctx, cancel := context.WithCancel(context.Background())
 	answered := make(chan answer, 1)
 	go func() { answered <- f.doCtx(ctx, "GET", "/", nil) }()

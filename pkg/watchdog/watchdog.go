@@ -86,6 +86,12 @@ func New(cfg Config, log *slog.Logger, stdout, stderr *Sink) (*Watchdog, error) 
 			return nil, err
 		}
 		w.mode = m
+	case StreamingMode:
+		w.mode = &streamingMode{forkMode: newForkMode(&w.cfg, w.procs, log, stdout, stderr)}
+	case SerializingMode:
+		w.mode = &serializingMode{newForkMode(&w.cfg, w.procs, log, stdout, stderr)}
+	case StaticMode:
+		w.mode = newStaticMode(&w.cfg, log)
 	default:
 		w.mode = newForkMode(&w.cfg, w.procs, log, stdout, stderr)
 	}
@@ -176,13 +182,21 @@ func (w *Watchdog) logStart(addr net.Addr) {
 	for _, text := range w.cfg.warnings {
 		w.log.Warn(text)
 	}
-	w.log.Info("serving", "mode", w.cfg.Mode, "dialect", w.cfg.Dialect, "address", addr.String(), "program", w.cfg.Command[0],
+	w.log.Info("serving", "mode", w.cfg.Mode, "dialect", w.cfg.Dialect, "address", addr.String(), "program", w.program(),
 		"read_timeout", w.cfg.ReadTimeout.String(), "write_timeout", w.cfg.WriteTimeout.String(),
 		"exec_timeout", w.cfg.ExecTimeout.String(), "healthcheck_interval", w.cfg.LameDuck.String(),
 		"max_inflight", w.cfg.MaxInFlight, "park", w.cfg.Park.String())
 }
 
-// Signal passes a signal on to the process of HTTPMode, which may have a use for it. ForkMode's processes come and go: a signal
+// program is what is served, for the log.
+func (w *Watchdog) program() string {
+	if w.cfg.Mode == StaticMode {
+		return w.cfg.StaticPath
+	}
+	return w.cfg.Command[0]
+}
+
+// Signal passes a signal on to the process of HTTPMode, which may have a use for it. Forked processes come and go: a signal
 // could only break an invocation that happens to run.
 func (w *Watchdog) Signal(sig syscall.Signal) {
 	if w.cfg.Mode == HTTPMode {
