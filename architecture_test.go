@@ -86,6 +86,7 @@ func TestModulesKeepToTheirRoom(t *testing.T) {
 		{"k8s.io/", []string{"pkg/kube", "cmd/dc-provider"}, "Kubernetes types stay at the edge"},
 		{"github.com/google/go-containerregistry/", []string{"pkg/kube", "cmd/dc-provider"}, "images are a matter of the cluster"},
 		{"go.etcd.io/bbolt", []string{"pkg/heapstore", "pkg/heapstore/heapstoretest", "pkg/invoke", "pkg/handlers", "cmd/dc-provider"}, "the store is one driver behind an interface, and never in a function's pod"},
+		{"github.com/prometheus/", []string{"pkg/proxy", "pkg/handlers", "cmd/dc-provider"}, "Prometheus is answered by the provider, and never in a function's pod"},
 		{"github.com/gorilla/mux", []string{"pkg/handlers", "cmd/dc-provider"}, "the data plane routes by itself"},
 	}
 	for _, p := range listPackages(t) {

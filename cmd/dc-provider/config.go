@@ -18,6 +18,7 @@ import (
 type config struct {
 	gatewayListen     string
 	providerListen    string
+	metricsListen     string
 	kubeconfig        string
 	ownNamespace      string
 	functionNamespace string
@@ -57,6 +58,7 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	}
 	flags.StringVar(&c.gatewayListen, "listen", ":8080", "`address` that serves clients as an OpenFaaS gateway does")
 	flags.StringVar(&c.providerListen, "provider-listen", ":8081", "`address` that serves a stock OpenFaaS gateway as a provider does")
+	flags.StringVar(&c.metricsListen, "metrics-listen", ":8082", "`address` that answers Prometheus at /metrics")
 	flags.StringVar(&c.kubeconfig, "kubeconfig", getenv("KUBECONFIG"), "`file` to reach the cluster with; empty means from inside a pod")
 	flags.StringVar(&c.ownNamespace, "namespace", orDefault(getenv("POD_NAMESPACE"), "openfaas"), "`namespace` that the provider itself runs in")
 	flags.StringVar(&c.functionNamespace, "function-namespace", "openfaas-fn", "`namespace` of functions whose requests name none")

@@ -19,8 +19,8 @@ func TestParseConfig_Defaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.gatewayListen != ":8080" || c.providerListen != ":8081" {
-		t.Errorf("listens on %s and %s", c.gatewayListen, c.providerListen)
+	if c.gatewayListen != ":8080" || c.providerListen != ":8081" || c.metricsListen != ":8082" {
+		t.Errorf("listens on %s, %s and %s", c.gatewayListen, c.providerListen, c.metricsListen)
 	}
 	if c.storePath != "/var/lib/dc-provider/heap.db" || c.heapQuotaBytes != 64<<20 {
 		t.Errorf("store %s with a quota of %d bytes", c.storePath, c.heapQuotaBytes)

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"sync"
 	"time"
 
 	"github.com/openfaas/faas-provider/types"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
@@ -31,12 +34,13 @@ type provider struct {
 	proxy   *proxy.Proxy
 	scaler  *scaler.Scaler
 	api     *handlers.API
+	metrics *prometheus.Registry
 }
 
 // build makes the parts and joins them: what one needs of another it gets as a function here. The caller must run what
 // build returns, for that closes the store.
 func build(cfg config, s secrets, log *slog.Logger) (_ *provider, err error) {
-	p := &provider{cfg: cfg, log: log}
+	p := &provider{cfg: cfg, log: log, metrics: prometheus.NewRegistry()}
 	if p.store, err = heapstore.OpenBolt(cfg.storePath, heapstore.Options{QuotaBytes: cfg.heapQuotaBytes}); err != nil {
 		return nil, err
 	}
@@ -56,6 +60,8 @@ func build(cfg config, s secrets, log *slog.Logger) (_ *provider, err error) {
 		Reason:           func(ref function.Ref) string { return p.cluster.Status(ref).Reason },
 		Contract:         func(w http.ResponseWriter, r *http.Request, f *function.Function) { contracts.ServeContract(w, r, f) },
 		Error:            handlers.ErrorWriter(log),
+		Status:           handlers.Status,
+		Functions:        p.cluster.All,
 		Managed:          p.cluster.Managed,
 		DefaultNamespace: cfg.functionNamespace,
 		Timeout:          cfg.callTimeout,
@@ -86,8 +92,26 @@ func build(cfg config, s secrets, log *slog.Logger) (_ *provider, err error) {
 	}); err != nil {
 		return nil, err
 	}
-	p.api, err = p.newAPI(s)
-	return p, err
+	if p.api, err = p.newAPI(s); err != nil {
+		return nil, err
+	}
+	return p, p.registerMetrics()
+}
+
+// registerMetrics registers what is not registered by the part that it is about.
+func (p *provider) registerMetrics() error {
+	about := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "dc_build_info", Help: "Always 1; its labels tell what was built.",
+		ConstLabels: prometheus.Labels{"version": version, "commit": commit, "goversion": runtime.Version()},
+	})
+	about.Set(1)
+	var errs []error
+	for _, c := range []prometheus.Collector{
+		about, p.proxy.Metrics(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	} {
+		errs = append(errs, p.metrics.Register(c))
+	}
+	return errors.Join(errs...)
 }
 
 func (p *provider) newCluster(s secrets) (*kube.Cluster, error) {
@@ -147,6 +171,8 @@ func (p *provider) newAPI(s secrets) (*handlers.API, error) {
 		Heaps:            p.store,
 		Usage:            used,
 		Invoke:           p.proxy,
+		Invocations:      p.proxy.Invocations,
+		Metrics:          p.metrics,
 		Ready:            ready,
 		Credentials:      func() (string, string) { return s.user, s.password },
 		Healthy:          p.cluster.Healthy,
@@ -164,6 +190,8 @@ func (p *provider) run(ctx context.Context) error {
 	parts, background := errgroup.WithContext(background)
 	parts.Go(func() error { return named("kube", p.cluster.Run(background)) })
 	parts.Go(func() error { return named("scaler", p.runScaler(background)) })
+
+	parts.Go(func() error { return p.serveMetrics(background) })
 
 	// A part that fails takes the listeners down with it.
 	serving, stopServing := context.WithCancel(ctx)
@@ -191,6 +219,12 @@ func (p *provider) serve(ctx context.Context, gateway, provider http.Handler, on
 		return serve(drained, p.log, p.cfg.providerListen, provider, deadline, onDrain)
 	})
 	return listeners.Wait()
+}
+
+// serveMetrics answers Prometheus until ctx ends, which is when calls have drained: how they do is worth seeing.
+func (p *provider) serveMetrics(ctx context.Context) error {
+	deadline := func() time.Time { return time.Now().Add(time.Second) }
+	return serve(ctx, p.log, p.cfg.metricsListen, handlers.Metrics(p.metrics, p.log), deadline, func() {})
 }
 
 // runScaler waits until the caches are filled: before that every function looks as if it had no calls.

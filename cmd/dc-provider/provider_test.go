@@ -12,6 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
 	"github.com/dragonchain/dc-provider/pkg/function"
 	"github.com/dragonchain/dc-provider/pkg/heapstore"
 	"github.com/dragonchain/dc-provider/pkg/proxy"
@@ -38,7 +42,7 @@ func newTestProvider(t *testing.T, f *function.Function) *provider {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &provider{store: store, proxy: calls}
+	return &provider{store: store, proxy: calls, metrics: prometheus.NewRegistry(), log: slog.New(slog.DiscardHandler)}
 }
 
 func newFunction(heap bool) *function.Function {
@@ -248,4 +252,54 @@ func wantAnswer(t *testing.T, address string) {
 	if err := response.Body.Close(); err != nil || response.StatusCode != http.StatusOK {
 		t.Errorf("%s: status %d, %v", address, response.StatusCode, err)
 	}
+}
+
+// What Prometheus gets, as it reads it, and that the listener ends when it is told to.
+func TestServeMetrics(t *testing.T) {
+	f := newFunction(false)
+	p := newTestProvider(t, f)
+	if err := p.registerMetrics(); err != nil {
+		t.Fatal(err)
+	}
+	p.proxy.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/function/ledger", nil))
+	p.cfg.metricsListen = freeAddress(t)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.serveMetrics(ctx) }()
+	var answer *http.Response
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		var err error
+		if answer, err = http.Get("http://" + p.cfg.metricsListen + "/metrics"); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := answer.Body.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{
+		"dc_build_info", "gateway_function_invocation_total", "gateway_function_invocation_started", "dc_proxy_phase_seconds",
+		"go_goroutines", "process_resident_memory_bytes", "promhttp_metric_handler_requests_total",
+	} {
+		if families[name] == nil {
+			t.Errorf("no %s", name)
+		}
+	}
+	for _, l := range families["gateway_function_invocation_total"].GetMetric()[0].GetLabel() {
+		if l.GetName() == "function_name" && l.GetValue() != "ledger.openfaas-fn" {
+			t.Errorf("function_name %q", l.GetValue())
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	http.DefaultClient.CloseIdleConnections()
 }

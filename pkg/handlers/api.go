@@ -3,11 +3,13 @@ package handlers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
 
 	"github.com/openfaas/faas-provider/types"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
 )
@@ -70,6 +72,13 @@ type Config struct {
 	// Invoke answers /function/ on both listeners. It gets the path as it was sent and needs no credentials.
 	Invoke http.Handler
 
+	// Invocations is how many calls of a function have ended, in any way, since it was deployed or this process began. nil
+	// leaves it out.
+	Invocations func(function.Ref) uint64
+
+	// Metrics is where the API's own metrics are registered. nil keeps them to itself.
+	Metrics prometheus.Registerer
+
 	// Ready answers the watchdogs' ready pushes on the provider's listener. nil leaves the route out.
 	Ready *ReadyPush
 
@@ -92,8 +101,9 @@ type Config struct {
 
 // API answers the OpenFaaS REST API. It is safe for concurrent use.
 type API struct {
-	cfg  Config
-	fail func(http.ResponseWriter, *http.Request, error, forms)
+	cfg     Config
+	fail    func(http.ResponseWriter, *http.Request, error, forms)
+	metrics *metrics
 
 	// draining is closed by Drain.
 	draining chan struct{}
@@ -127,7 +137,14 @@ func New(cfg Config) (*API, error) {
 	if cfg.Healthy == nil {
 		cfg.Healthy = func(context.Context) error { return nil }
 	}
-	return &API{cfg: cfg, fail: errorWriter(cfg.Log), draining: make(chan struct{})}, nil
+	if cfg.Invocations == nil {
+		cfg.Invocations = func(function.Ref) uint64 { return 0 }
+	}
+	metrics, err := newMetrics(cfg.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("handlers: %w", err)
+	}
+	return &API{cfg: cfg, fail: errorWriter(cfg.Log), metrics: metrics, draining: make(chan struct{})}, nil
 }
 
 // Drain ends the log streams that follow: a server that shuts down would wait for them until its deadline. Give it to

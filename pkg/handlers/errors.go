@@ -104,6 +104,9 @@ const (
 // forms says which statuses of a route do not have a line of text.
 type forms map[int]form
 
+// Status is the status that an error is answered with.
+func Status(err error) int { return classify(err).status }
+
 // ErrorWriter returns the function that answers for an error, for the packages that are handed it as their hook. What
 // callers are not told goes to log.
 func ErrorWriter(log *slog.Logger) func(http.ResponseWriter, *http.Request, error) {

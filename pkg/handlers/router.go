@@ -36,6 +36,7 @@ func (a *API) router(routes []route, invoke http.Handler) http.Handler {
 		var handler http.Handler = a.guard(rt)
 		if !rt.open {
 			handler = a.authenticate(handler)
+			handler = a.metrics.measured(rt, handler)
 		}
 		if rt.prefix {
 			unclean.PathPrefix(rt.path).Methods(rt.method).Handler(handler)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -42,6 +43,7 @@ type activity struct {
 	evicted bool
 
 	queue queue
+	stats stats
 	// gone says that the function was forgotten and whoever holds this must get the activity anew.
 	gone bool
 }
@@ -70,6 +72,20 @@ func (a *activity) endLocked(c *call, now time.Time) {
 	a.dispatchLocked(now)
 	if a.evicted && !a.busyLocked() {
 		a.dropListLocked()
+	}
+}
+
+// end takes a call off the endpoint where it is, and counts it if this is its home.
+func (a *activity) end(c *call, home bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	if home {
+		a.stats.recordLocked(c, now)
+		c.home = nil
+	}
+	if c.at == a {
+		a.endLocked(c, now)
 	}
 }
 
@@ -127,6 +143,15 @@ func (a *activity) busyLocked() bool {
 type activities struct {
 	mu sync.RWMutex
 	of map[function.Ref]*activity
+	// hits and misses are those of functions that were dropped, so that the sum of all never falls.
+	hits, misses uint64
+}
+
+// snapshot lists all activities, and gives the hits and misses of those that were dropped before.
+func (s *activities) snapshot() (all map[function.Ref]*activity, hits, misses uint64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return maps.Clone(s.of), s.hits, s.misses
 }
 
 // find returns the activity of a function, or nil.
@@ -190,6 +215,8 @@ func (s *activities) dropUnused(ref function.Ref) {
 func (s *activities) dropLocked(ref function.Ref, a *activity) {
 	delete(s.of, ref)
 	a.gone = true
+	s.hits += a.stats.hits
+	s.misses += a.stats.misses
 	for a.queue.first != nil {
 		c := a.queue.first
 		a.queue.remove(c)

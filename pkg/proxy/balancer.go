@@ -71,6 +71,14 @@ type outlook struct {
 	ejected time.Time
 }
 
+// phase is what a call waits for.
+func (o outlook) phase() int {
+	if o.busy {
+		return phaseQueue
+	}
+	return phaseWake
+}
+
 func (a *activity) outlookLocked(refused []*slot) outlook {
 	var o outlook
 	for _, s := range a.slots {

@@ -36,6 +36,13 @@ type call struct {
 	placed time.Time
 	trial  bool
 
+	// home is where the call was counted when it came, and is when it ends; nil before and after.
+	home *activity
+	// status is that of the answer, or of the error in its place.
+	status int
+	// phases are how long the call was in each; connected is set if it made its connection itself.
+	phases [phases]time.Duration
+
 	cancel context.CancelFunc
 	timer  *time.Timer
 	// expired is set when the timer has ended the call.
@@ -49,6 +56,16 @@ func (p *Proxy) newCall(f *function.Function, now time.Time) *call {
 // roundTrip finds an endpoint, hands it r and returns its answer. The call is counted, and its answer's body can be read,
 // until end.
 func (c *call) roundTrip(r *http.Request, body *sentBody) (*http.Response, error) {
+	answer, err := c.makeTrip(r, body)
+	if err != nil {
+		c.status = c.p.cfg.Status(err)
+		return nil, err
+	}
+	c.status = answer.StatusCode
+	return answer, nil
+}
+
+func (c *call) makeTrip(r *http.Request, body *sentBody) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(r.Context())
 	c.cancel = cancel
 	for now := c.came; ; now = time.Now() {
@@ -56,7 +73,8 @@ func (c *call) roundTrip(r *http.Request, body *sentBody) (*http.Response, error
 			return nil, err
 		}
 		c.startTimer()
-		answer, reached, err := c.attempt(ctx, r, body, c.slot.endpoint)
+		answer, trace, err := c.attempt(ctx, r, body, c.slot.endpoint)
+		c.timeAttempt(trace, err)
 		if err == nil {
 			c.answered()
 			c.keepTimer(answer)
@@ -68,16 +86,31 @@ func (c *call) roundTrip(r *http.Request, body *sentBody) (*http.Response, error
 		at := c.slot
 		c.stopTimer()
 		c.failed()
-		if reached || !body.rewind() {
+		if trace.reached() || !body.rewind() {
 			return nil, unreachable(c.f.Ref, err)
 		}
 		c.refused = append(c.refused, at)
 	}
 }
 
-// attempt sends r to one endpoint. reached is whether some of it may have arrived there.
-func (c *call) attempt(ctx context.Context, r *http.Request, body *sentBody, endpoint function.Endpoint) (answer *http.Response, reached bool, err error) {
-	var trace footprint
+// timeAttempt adds an attempt's time to the phases that it was in.
+func (c *call) timeAttempt(trace *footprint, err error) {
+	begun := c.placed
+	switch now := time.Now(); {
+	case err != nil && trace.conn == nil:
+		c.phases[phaseConnect] += now.Sub(begun)
+	case !trace.connected.IsZero():
+		c.phases[phaseConnect] += trace.connected.Sub(begun)
+		begun = trace.connected
+		fallthrough
+	default:
+		c.phases[phaseFunction] += now.Sub(begun)
+	}
+}
+
+// attempt sends r to one endpoint. The footprint tells whether some of it may have arrived there.
+func (c *call) attempt(ctx context.Context, r *http.Request, body *sentBody, endpoint function.Endpoint) (*http.Response, *footprint, error) {
+	trace := new(footprint)
 	out := r.WithContext(trace.watch(ctx))
 	url := *r.URL
 	url.Scheme, url.Host = "http", endpoint.Address
@@ -87,8 +120,8 @@ func (c *call) attempt(ctx context.Context, r *http.Request, body *sentBody, end
 	} else {
 		out.Body = body.reader()
 	}
-	answer, err = c.p.forwarder.transport.RoundTrip(out)
-	return answer, trace.reached(), err
+	answer, err := c.p.forwarder.transport.RoundTrip(out)
+	return answer, trace, err
 }
 
 // withoutReplay keeps http.Transport from sending a request without a body a second time, which it does for these methods
@@ -140,10 +173,11 @@ func (c *call) stopTimer() {
 // called again.
 func (c *call) end() {
 	c.stopTimer()
-	if a := c.at; a != nil {
-		a.mu.Lock()
-		a.endLocked(c, time.Now())
-		a.mu.Unlock()
+	if c.at != nil && c.at != c.home { // the function was forgotten and is there again
+		c.at.end(c, false)
+	}
+	if c.home != nil {
+		c.home.end(c, true)
 	}
 	if c.cancel != nil {
 		c.cancel()

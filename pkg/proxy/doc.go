@@ -34,6 +34,11 @@
 // activity's mutex, as is ending a call and giving its place to the first who waits. See activity.go for why, balancer.go
 // for the choice, and ejection.go for what is no choice at the moment.
 //
+// A call is counted where it came, under the same mutex: when it came, and, as it ends, by its status and by how long it was
+// in each phase. Metrics reads the activities when Prometheus asks, so that counting costs a call a few additions, and a
+// function's series live from its first call to Forget. Every call of a function that exists is counted as started and, once
+// ended, by a status: the answer's, or that of the error in its place. What it waited is no part of its time, as with OpenFaaS.
+//
 // # Guarantees
 //
 //   - No endpoint has more calls at a time than the function's limit, not even one that leaves the set and comes back while

@@ -98,6 +98,7 @@ func (a *activity) ejectLocked(s *slot, now time.Time) {
 	for _, other := range a.slots {
 		if other != s && !other.retired && !other.ejected {
 			s.ejectLocked(now)
+			a.stats.ejected++
 			return
 		}
 	}

@@ -94,18 +94,18 @@ func (p *Proxy) SetEndpoints(ref function.Ref, id string, list []function.Endpoi
 }
 
 // lockEndpoints returns f's activity with its mu held and f's endpoints in it: those that it has, or else those that memory
-// has. A list read meanwhile is dropped if an event was faster.
-func (p *Proxy) lockEndpoints(f *function.Function, now time.Time) *activity {
-	for {
-		a := p.activities.lock(f.Ref)
+// has, which is a miss. A list read meanwhile is dropped if an event was faster.
+func (p *Proxy) lockEndpoints(f *function.Function, now time.Time) (a *activity, hit bool) {
+	for hit = true; ; hit = false {
+		a = p.activities.lock(f.Ref)
 		if now.Sub(a.touched) >= touchEvery {
 			a.touched, a.evicted = now, false
 			a.mu.Unlock()
 			p.cache.Add(f.Ref, a) // evicts another, whose mu that takes
-			continue
+			a = p.activities.lock(f.Ref)
 		}
 		if a.knows(f.ID, now) {
-			return a
+			return a, hit
 		}
 		version := a.version
 		a.mu.Unlock()
@@ -115,7 +115,7 @@ func (p *Proxy) lockEndpoints(f *function.Function, now time.Time) *activity {
 		a.mu.Lock()
 		if !a.gone && a.version == version {
 			a.setLocked(f.ID, list, now)
-			return a
+			return a, false
 		}
 		a.mu.Unlock()
 	}

@@ -42,6 +42,10 @@ type Config struct {
 	Contract func(http.ResponseWriter, *http.Request, *function.Function)
 	// Error answers a caller for an error. Nothing was written by then.
 	Error func(http.ResponseWriter, *http.Request, error)
+	// Status is the status that Error answers with, for metrics and the log. nil takes every error for a 500.
+	Status func(error) int
+	// Functions lists all functions, from memory, for metrics. nil leaves them without the number of their replicas.
+	Functions func() []*function.Function
 	// Managed tells whether a namespace holds functions. nil manages DefaultNamespace only.
 	Managed func(namespace string) bool
 	// DefaultNamespace is that of a name without one. Empty means openfaas-fn.
@@ -117,6 +121,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Reason == nil {
 		c.Reason = func(function.Ref) string { return "" }
+	}
+	if c.Status == nil {
+		c.Status = func(error) int { return http.StatusInternalServerError }
 	}
 	if c.Managed == nil {
 		c.Managed = func(namespace string) bool { return namespace == c.DefaultNamespace }

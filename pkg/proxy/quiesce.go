@@ -25,7 +25,7 @@ func (p *Proxy) Quiesce(ref function.Ref) bool {
 	if !ok {
 		return false
 	}
-	a := p.lockEndpoints(f, time.Now())
+	a, _ := p.lockEndpoints(f, time.Now())
 	defer a.mu.Unlock()
 	if a.load.InFlight > 0 || a.load.Waiting > 0 {
 		return false

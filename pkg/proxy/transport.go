@@ -63,6 +63,8 @@ func (c *countingConn) ReadFrom(r io.Reader) (int64, error) {
 type footprint struct {
 	conn   *countingConn
 	before int64
+	// connected is when the connection was made; zero if it was there before.
+	connected time.Time
 }
 
 // watch makes ctx note the connection that the transport picks. From then until the request ends it is the request's
@@ -72,6 +74,9 @@ func (f *footprint) watch(ctx context.Context) context.Context {
 		GotConn: func(info httptrace.GotConnInfo) {
 			f.conn = info.Conn.(*countingConn)
 			f.before = f.conn.written.Load()
+			if !info.Reused {
+				f.connected = time.Now()
+			}
 		},
 	})
 }

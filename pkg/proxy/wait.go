@@ -27,35 +27,53 @@ func (c *call) acquire(ctx context.Context, body *sentBody, now time.Time) error
 		return err
 	}
 	defer c.leave()
-	caller := ctx
-	ctx, cancel := context.WithDeadlineCause(caller, c.waitUntil, errWaitedTooLong)
-	defer cancel()
 	for pause := firstPause; !placed; pause = min(2*pause, lastPause) {
-		// The call is counted as waiting by now. A Quiesce that did not see it came before, and what Lookup and Wake find
-		// here includes what followed from that.
-		if !o.busy {
-			if err := c.wake(ctx); err != nil {
-				return c.giveUp(ctx, o, err)
-			}
+		err := c.await(ctx, o, pause, body)
+		since := now
+		now = time.Now()
+		c.phases[o.phase()] += now.Sub(since)
+		if err != nil {
+			return err
 		}
-		if err := body.readAhead(c.waitUntil); err != nil {
-			return bodyFailure(caller, err)
-		}
-		if err := c.sleep(ctx, o, pause); err != nil {
-			return c.giveUp(ctx, o, err)
-		}
-		if placed, o, err = c.place(time.Now()); err != nil {
+		if placed, o, err = c.place(now); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// await returns nil when it is worth looking again.
+func (c *call) await(caller context.Context, o outlook, pause time.Duration, body *sentBody) error {
+	ctx, cancel := context.WithDeadlineCause(caller, c.waitUntil, errWaitedTooLong)
+	defer cancel()
+	// The call is counted as waiting by now. A Quiesce that did not see it came before, and what Lookup and Wake find here
+	// includes what followed from that.
+	if !o.busy {
+		if err := c.wake(ctx); err != nil {
+			return c.giveUp(ctx, o, err)
+		}
+	}
+	if err := body.readAhead(c.waitUntil); err != nil {
+		return bodyFailure(caller, err)
+	}
+	if err := c.sleep(ctx, o, pause); err != nil {
+		return c.giveUp(ctx, o, err)
+	}
+	return nil
+}
+
 // place counts the call at an endpoint, or else as waiting for one, in one step with looking.
 func (c *call) place(now time.Time) (placed bool, o outlook, err error) {
-	a := c.lockActivity(now)
+	a, hit := c.lockActivity(now)
 	defer a.mu.Unlock()
+	if c.home == nil {
+		c.home = a
+		a.stats.countLocked(hit)
+	}
 	if c.queue == nil {
+		if len(c.refused) > 0 {
+			a.stats.retried++
+		}
 		a.limit = c.f.Policy.MaxInFlight
 		if a.queue.first == nil {
 			if s := a.pickLocked(c.refused, now); s != nil {
@@ -67,6 +85,7 @@ func (c *call) place(now time.Time) (placed bool, o outlook, err error) {
 			c.look = make(chan struct{}, 1)
 		}
 		if !a.queueLocked(c, c.p.cfg.QueueDepth, now) {
+			a.stats.rejected++
 			return false, outlook{}, queueFull(c.f.Ref, a.queue.length)
 		}
 	} else if c.queued {
@@ -82,14 +101,14 @@ func (c *call) place(now time.Time) (placed bool, o outlook, err error) {
 
 // lockActivity returns the activity of the call's function with its mu held. If the call was put in a queue, and is there
 // still or was given a place, it is that queue's.
-func (c *call) lockActivity(now time.Time) *activity {
+func (c *call) lockActivity(now time.Time) (a *activity, hit bool) {
 	for {
 		if c.queue == nil {
 			return c.p.lockEndpoints(c.f, now)
 		}
 		c.queue.mu.Lock()
 		if !c.queue.gone || c.slot != nil {
-			return c.queue
+			return c.queue, true
 		}
 		// The function was forgotten, and everybody sent out of its queue.
 		c.queue.mu.Unlock()
