@@ -22,8 +22,7 @@
 //     Bodies are bounded in size, and in the time that they take to arrive.
 //   - No request ends the process: a panic is logged, and answered with 500 where an answer has not begun.
 //   - Reads of functions are answered from memory, and lists are never null. The usage of one function, where a client asks
-//     for it, is the exception: its replicas tell it.
-//     The number of its calls is the data plane\'s, without a Prometheus to ask.
+//     for it, is the exception: its replicas tell it. The number of calls is the data plane's: there is no Prometheus to ask.
 //   - What callers cannot mend is told to the log and not to them.
 //
 // # What it leaves to others
