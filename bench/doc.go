@@ -1,26 +1,29 @@
-// Command bench measures what a user of contracts waits for: the first answer after a deploy, the first byte after zero, the
-// delete. It asserts nothing; it prints, and keeps what it measured.
+// Command bench measures the watchdog, the data plane and the cluster, beside what others have, and says which goals are met. It
+// asserts nothing about speed; a wrong answer ends it.
 //
-// # Load model
+// # Rooms
 //
-// A closed loop of one client with one call at a time: nothing else is asked of the cluster. A run makes a function of a new
-// name, and goes through its life:
+//	load      requests in a closed or an open loop, and how long their answers take
+//	contest   the programs that are compared: built, started, watched, stopped
+//	scenario  what is measured, of whom, in rounds
+//	cluster   the scenario that needs a cluster: the life of a function
+//	report    results, goals, tables and plots
+//	cmd       the small programs behind and beside what is compared: the function itself, baselines, proxies
 //
-//	POST ──► first call answered ──► scale to 0 ──► no pod left ──► next call ──► DELETE ──► no pod left
-//	└─── DeployToFirstAnswer ───┘                                └ FirstByteAfterZero ┘   └─ Delete ─┘ (answered)
-//	                                                                                      └─── DeleteToNothing ───┘
+// # How a run goes
 //
-// The calls use connections that are open already, and images that are on the node. A run that fails ends the program: a
-// figure that leaves out the failures says nothing.
+//	-prepare: go build, go install ──► OUT/bin
+//	-run: scenarios ──► rounds ──► turns: ABC ABC ABC ──► OUT/TIME/{results.json, bench.txt, report.md, *.svg} ──► goals
 //
-// # Output
+// Contestants take turns, one at a time, each in new processes, so that whatever else the machine does meets all of them; their
+// values are compared within a round. The two steps are apart because make bench measures where there is no way out: in the
+// network of the dev cluster's node, or in an empty one.
 //
-// Standard output is Go's benchmark format, one line for each measurement, so that benchstat compares two files of it:
+// # What the figures are not
 //
-//	make bench > old; ...; make bench > new; benchstat old new
+// Generator, contestant and function share the machine. Throughput is therefore that of all three together: only relations
+// between contestants mean something, and a contestant of no cost at all would reach direct's figures. The generator's own share is
+// in generator-cpu-ns/op, and the scenario check/generator compares it with wrk.
 //
-// Standard error has the table for people. The raw results, with machine and versions, go to a JSON file in the folder that
-// -out names.
-//
-// Sources: the format is that of https://go.dev/design/14313-benchmark-format.
+// Sources: the format of bench.txt is that of https://go.dev/design/14313-benchmark-format.
 package main

@@ -5,58 +5,201 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"maps"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/dragonchain/dc-provider/bench/cluster"
+	"github.com/dragonchain/dc-provider/bench/contest"
+	"github.com/dragonchain/dc-provider/bench/report"
+	"github.com/dragonchain/dc-provider/bench/scenario"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, args []string) error {
+// options are what the command line says.
+type options struct {
+	root, out     string
+	run           string
+	rounds        int
+	duration      time.Duration
+	full          bool
+	list, prepare bool
+	with          map[string]string
+}
+
+const usage = `bench measures the watchdog, the data plane and the cluster, beside what others have.
+
+  bench -prepare            build what is compared; this may need the network
+  bench -list               list the scenarios
+  bench -run 'watchdog/.*'  measure those whose names match; all of them without -run
+
+What cannot be measured here, for want of a cluster or a program, is skipped, and the report says so. Everything goes to a
+folder of its own in OUT: report.md with its plots, bench.txt for benchstat, results.json.
+
+`
+
+func parse(args []string, errs io.Writer) (o options, err error) {
+	o.with = map[string]string{}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	runs := flags.Int("n", 10, "`runs` of each kind of function")
-	out := flags.String("out", ".dev/bench", "`folder` for the raw results")
+	flags.SetOutput(errs)
+	flags.Usage = func() { fmt.Fprint(errs, usage); flags.PrintDefaults() }
+	flags.StringVar(&o.root, "root", ".", "root of the repository, a `folder`")
+	flags.StringVar(&o.out, "out", ".dev/bench", "`folder` for tools and results")
+	flags.StringVar(&o.run, "run", "", "`regexp` that the names of scenarios must match as a whole")
+	flags.IntVar(&o.rounds, "n", 0, "`rounds` of each scenario (default 3, with -full 10)")
+	flags.DurationVar(&o.duration, "d", 0, "`time` of a turn, a third of it before as warm-up (default 1.5s, with -full 5s)")
+	flags.BoolVar(&o.full, "full", false, "more and longer rounds, for figures to be kept")
+	flags.BoolVar(&o.list, "list", false, "list the scenarios")
+	flags.BoolVar(&o.prepare, "prepare", false, "build what is compared and measure nothing")
+	flags.Func("with", "with -prepare: `TOOL=PATH` of a program to use as it is, such as of-watchdog=/usr/bin/fwatchdog", func(text string) error {
+		name, path, ok := strings.Cut(text, "=")
+		if !ok || name == "" || path == "" {
+			return errors.New("want TOOL=PATH")
+		}
+		o.with[name] = path
+		return nil
+	})
 	if err := flags.Parse(args); err != nil {
-		return err
+		return o, err
 	}
-	if *runs < 1 || flags.NArg() > 0 {
-		return fmt.Errorf("want at least one run and no arguments")
+	if flags.NArg() > 0 || o.rounds < 0 || o.duration < 0 {
+		return o, errors.New("no arguments are taken, and rounds and time are not negative; see -help")
 	}
-	target, err := connect()
+	rounds, duration := 3, 1500*time.Millisecond
+	if o.full {
+		rounds, duration = 10, 5*time.Second
+	}
+	if o.rounds == 0 {
+		o.rounds = rounds
+	}
+	if o.duration == 0 {
+		o.duration = duration
+	}
+	if o.root, err = filepath.Abs(o.root); err != nil {
+		return o, err
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, err := parse(args, stderr)
 	if err != nil {
 		return err
 	}
-	results := results{Started: time.Now().UTC().Truncate(time.Second), Load: loadModel, Runs: *runs}
-	if results.Setting, err = target.setting(ctx); err != nil {
+	bin := filepath.Join(o.out, "bin")
+	if o.prepare {
+		_, err := contest.Prepare(ctx, o.root, bin, o.with, stderr)
 		return err
 	}
-	if err := results.Setting.print(os.Stdout); err != nil {
+	tools, err := contest.Open(bin)
+	if err != nil {
 		return err
 	}
-	for _, kind := range kinds {
-		for i := range *runs {
-			measured, err := target.life(ctx, kind, fmt.Sprintf("bench-%s-%d", kind.name, i))
-			if err != nil {
-				return fmt.Errorf("%s, run %d: %w", kind.name, i+1, err)
-			}
-			for _, m := range measured {
-				fmt.Println(m)
-			}
-			results.Measured = append(results.Measured, measured...)
+	scenarios, err := choose(all(ctx, tools), o.run)
+	if err != nil {
+		return err
+	}
+	if o.list {
+		return list(scenarios, stdout)
+	}
+	return measure(ctx, o, tools, scenarios, stdout, stderr)
+}
+
+// all are the scenarios in the order in which they run. The versions of the cluster, if there is one, are added to tools.
+func all(ctx context.Context, tools contest.Tools) []*scenario.Scenario {
+	life, versions := cluster.Scenario(ctx)
+	maps.Copy(tools, versions)
+	return append(scenario.Watchdogs(tools), life)
+}
+
+func choose(scenarios []*scenario.Scenario, pattern string) (chosen []*scenario.Scenario, err error) {
+	if pattern == "" {
+		return scenarios, nil
+	}
+	re, err := regexp.Compile("^(?:" + pattern + ")$")
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range scenarios {
+		if re.MatchString(s.Name) {
+			chosen = append(chosen, s)
 		}
 	}
-	path, err := results.save(*out)
-	if err != nil {
-		return err
+	if len(chosen) == 0 {
+		return nil, fmt.Errorf("no scenario is named %q: see -list", pattern)
 	}
-	return results.table(os.Stderr, path)
+	return chosen, nil
+}
+
+func list(scenarios []*scenario.Scenario, w io.Writer) error {
+	for _, s := range scenarios {
+		if _, err := fmt.Fprintf(w, "%-22s %s\n", s.Name, s.About); err != nil {
+			return err
+		}
+		if s.Skip != "" {
+			if _, err := fmt.Fprintf(w, "%-22s (skipped here: %s)\n", "", s.Skip); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// measure runs the scenarios and keeps the results, those until an error too.
+func measure(ctx context.Context, o options, tools contest.Tools, scenarios []*scenario.Scenario, stdout, stderr io.Writer) error {
+	results := &report.Results{Started: time.Now(), Machine: report.ThisMachine(), Placement: scenario.Placement, Tools: tools}
+	var failed error
+	for _, s := range scenarios {
+		if s.Skip != "" {
+			fmt.Fprintf(stderr, "%s: skipped: %s\n", s.Name, s.Skip)
+			results.Scenarios = append(results.Scenarios, &report.Scenario{Name: s.Name, About: s.About, Goals: s.Goals, Skipped: s.Skip})
+			continue
+		}
+		result, err := s.Run(ctx, scenario.Options{
+			Tools: tools, Root: o.root, Rounds: o.rounds, Duration: o.duration, Warmup: o.duration / 3, Log: stderr,
+		})
+		results.Scenarios = append(results.Scenarios, result)
+		if err != nil {
+			fmt.Fprintln(stderr, err)
+			failed = errors.Join(failed, err)
+			result.Failed = err.Error()
+			if ctx.Err() != nil {
+				break // the others would end the same way
+			}
+			continue
+		}
+		if err := result.Table(stderr); err != nil {
+			return err
+		}
+	}
+	if !slices.ContainsFunc(results.Scenarios, func(s *report.Scenario) bool { return s.Skipped == "" }) {
+		return errors.New("nothing that was asked for can be measured here")
+	}
+	fmt.Fprint(stdout, results.Benchmarks())
+	folder, err := results.Save(o.out)
+	if err != nil {
+		return errors.Join(failed, err)
+	}
+	fmt.Fprintln(stderr)
+	if err := results.GoalTable(stderr); err != nil {
+		return errors.Join(failed, err)
+	}
+	fmt.Fprintf(stderr, "\n%s\nreport: %s\n", results.Machine, filepath.Join(folder, "report.md"))
+	return failed
 }

@@ -1,12 +1,21 @@
 #!/usr/bin/env bash
-# Measures the provider on the running cluster: bench.sh RUNS. What it prints is what benchstat reads.
+# Measures: bench.sh FLAGS..., those of bench/. What it prints is what benchstat reads.
+#
+# Where depends on what there is: inside the network of the dev cluster's node if that is up; on the host with a cluster of the
+# user's; otherwise, as root, in an empty network of its own, because the OpenFaaS watchdogs listen on every address.
 source "$(dirname "$0")/lib.sh"
 
 go build -C bench -o "$dev/bin/bench" .
-run="'$dev/bin/bench' -n ${1:-10} -out '$dev/bench'"
-if [ -z "$EXTERNAL" ]; then
-	dev/exec.sh "$run"
-else
+bench="'$dev/bin/bench' -root '$root' -out '$dev/bench'"
+eval "$bench -prepare ${BENCH_WITH:-}"
+run="ulimit -n \$(ulimit -Hn); exec $bench$(printf ' %q' "$@")"
+if [ -n "$EXTERNAL" ]; then
 	eval "$(dev/env.sh)"
+	bash -c "$run"
+elif [ -d "$state" ] && devcluster status >/dev/null 2>&1; then
+	dev/exec.sh "$run"
+elif [ "$(id -u)" = 0 ]; then
+	unshare --net bash -c "ip link set lo up && $run"
+else
 	bash -c "$run"
 fi

@@ -1,4 +1,4 @@
-package main
+package cluster
 
 import (
 	"bytes"
@@ -26,6 +26,7 @@ type target struct {
 	cluster             *kubernetes.Clientset
 }
 
+// connect takes the environment that make bench sets.
 func connect() (*target, error) {
 	t := &target{client: &http.Client{}}
 	var kubeconfig string
@@ -33,7 +34,7 @@ func connect() (*target, error) {
 		"OPENFAAS_URL": &t.url, "OPENFAAS_USER": &t.user, "OPENFAAS_PASSWORD": &t.password, "KUBECONFIG": &kubeconfig,
 	} {
 		if *value = os.Getenv(name); *value == "" {
-			return nil, fmt.Errorf("%s is not set: run this by make bench", name)
+			return nil, fmt.Errorf("%s is not set: no cluster is up, or this was not started by make bench", name)
 		}
 	}
 	t.url = strings.TrimSuffix(t.url, "/")

@@ -1,13 +1,15 @@
-package main
+package cluster
 
 import (
 	"context"
 	"fmt"
 	"net/http"
 	"time"
-)
 
-const loadModel = "closed loop, one client, one call at a time; a new function for each run; images on the node"
+	"github.com/dragonchain/dc-provider/bench/contest"
+	"github.com/dragonchain/dc-provider/bench/report"
+	"github.com/dragonchain/dc-provider/bench/scenario"
+)
 
 // kind is a way to run a function.
 type kind struct {
@@ -25,12 +27,47 @@ const (
 	// lifeLimit ends a run that hangs, and cleanupLimit the delete that follows a failed one.
 	lifeLimit    = 3 * time.Minute
 	cleanupLimit = 30 * time.Second
+	// askLimit is how long the cluster may take to say what it is.
+	askLimit = 10 * time.Second
 	// pollEvery is how exactly the end of the last pod is seen.
 	pollEvery = 10 * time.Millisecond
 )
 
+// Scenario is the life of functions on the cluster that the environment names, and the versions of that cluster.
+func Scenario(ctx context.Context) (*scenario.Scenario, contest.Tools) {
+	s := &scenario.Scenario{
+		Name: "cluster/life",
+		About: "A new function in each turn: deploy to first answer, first byte after zero, delete until answered and until nothing is left. " +
+			"Closed loop, one client, one call at a time; images on the node.",
+		Plot: "first-byte-after-zero-ns",
+	}
+	t, err := connect()
+	if err != nil {
+		s.Skip = err.Error()
+		return s, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	versions, err := t.versions(ctx)
+	if err != nil {
+		s.Skip = err.Error()
+		return s, nil
+	}
+	for _, k := range kinds {
+		turns := 0
+		s.Contestants = append(s.Contestants, scenario.Contestant{Name: k.name, Turn: func(turn *scenario.Turn) (scenario.Measured, error) {
+			turns++
+			values, err := t.life(turn.Context, k, fmt.Sprintf("bench-%s-%d", k.name, turns))
+			return scenario.Measured{Count: 1, Values: values}, err
+		}})
+		// The goal of the way without a warm pool.
+		s.Goals = append(s.Goals, report.Goal{Metric: "first-byte-after-zero-ns", Relation: report.Value, Of: k.name, AtMost: 600e6})
+	}
+	return s, versions
+}
+
 // life measures one function from its deploy to its end. The function is gone when life returns, whatever happened.
-func (t *target) life(ctx context.Context, k kind, name string) (measured []measurement, err error) {
+func (t *target) life(ctx context.Context, k kind, name string) (measured map[string]float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lifeLimit)
 	defer cancel()
 	gone := false
@@ -42,9 +79,8 @@ func (t *target) life(ctx context.Context, k kind, name string) (measured []meas
 			_ = t.delete(after, name)
 		}
 	}()
-	record := func(what string, since time.Time) {
-		measured = append(measured, measurement{Name: what + "/" + k.name, Nanoseconds: time.Since(since).Nanoseconds()})
-	}
+	measured = map[string]float64{}
+	record := func(what string, since time.Time) { measured[what] = float64(time.Since(since)) }
 
 	if _, err := t.connectOnce(ctx); err != nil {
 		return nil, err
@@ -56,7 +92,7 @@ func (t *target) life(ctx context.Context, k kind, name string) (measured []meas
 	if err := t.call(ctx, name); err != nil {
 		return nil, err
 	}
-	record("DeployToFirstAnswer", started)
+	record("deploy-to-first-answer-ns", started)
 
 	if err := t.toZero(ctx, name); err != nil {
 		return nil, err
@@ -65,18 +101,18 @@ func (t *target) life(ctx context.Context, k kind, name string) (measured []meas
 	if err != nil {
 		return nil, err
 	}
-	measured = append(measured, measurement{Name: "FirstByteAfterZero/" + k.name, Nanoseconds: firstByte.Nanoseconds()})
+	measured["first-byte-after-zero-ns"] = float64(firstByte)
 
 	started = time.Now()
 	if err := t.delete(ctx, name); err != nil {
 		return nil, err
 	}
 	gone = true
-	record("Delete", started)
+	record("delete-ns", started)
 	if err := t.awaitNoPods(ctx, name); err != nil {
 		return nil, err
 	}
-	record("DeleteToNothing", started)
+	record("delete-to-nothing-ns", started)
 	return measured, nil
 }
 

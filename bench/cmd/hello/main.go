@@ -1,0 +1,49 @@
+// Command hello is the function behind all that is measured: a plain net/http server that does nothing.
+//
+//	/          any method: reads the body, answers "hello world"
+//	/echo      answers with the body, as it comes
+//	/sleep     answers "hello world" after 100 ms
+//
+// The rest of the path does not matter, so that /function/NAME/echo is the same as /echo.
+package main
+
+import (
+	"flag"
+	"io"
+	"log"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const sleep = 100 * time.Millisecond
+
+func main() {
+	address := flag.String("addr", "127.0.0.1:8082", "`address` to listen on")
+	flag.Parse()
+	log.Fatal(http.ListenAndServe(*address, http.HandlerFunc(serve)))
+}
+
+func serve(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case strings.HasSuffix(r.URL.Path, "/echo"):
+		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
+			log.Print("echo: ", err)
+		}
+		w.Header()["Content-Length"] = r.Header["Content-Length"]
+		if _, err := io.Copy(w, r.Body); err != nil {
+			log.Print("echo: ", err)
+		}
+		return
+	case strings.HasSuffix(r.URL.Path, "/sleep"):
+		time.Sleep(sleep)
+	}
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		log.Print("read: ", err)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain")
+	if _, err := io.WriteString(w, "hello world\n"); err != nil {
+		log.Print("write: ", err)
+	}
+}

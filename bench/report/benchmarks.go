@@ -1,0 +1,42 @@
+package report
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Benchmarks writes the samples in Go's benchmark format, the configuration first. Those of a scenario that failed are not there.
+func (r *Results) Benchmarks() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "goos: %s\ngoarch: %s\npkg: github.com/dragonchain/dc-provider/bench\ncpu: %s\ncpus: %d\nkernel: %s\nload-average: %s\nplacement: %s\n",
+		r.Machine.OS, r.Machine.Arch, r.Machine.CPU, r.Machine.CPUs, r.Machine.Kernel, r.Machine.Busy, r.Placement)
+	for _, name := range slices.Sorted(maps.Keys(r.Tools)) {
+		if tool := r.Tools[name]; tool.Missing == "" {
+			fmt.Fprintf(&b, "%s: %s\n", name, tool.Version)
+		}
+	}
+	for _, s := range r.Scenarios {
+		if s.Failed != "" {
+			continue
+		}
+		for _, sample := range s.Samples {
+			b.WriteString(sample.line(s.Name) + "\n")
+		}
+	}
+	return b.String()
+}
+
+// line is a result line. Of the values ns/op, if there is one, comes first.
+func (s Sample) line(scenario string) string {
+	line := fmt.Sprintf("Benchmark%s/contestant=%s\t%8d", strings.ToUpper(scenario[:1])+scenario[1:], s.Contestant, s.Count)
+	names := slices.Sorted(maps.Keys(s.Values))
+	if i := slices.Index(names, "ns/op"); i > 0 {
+		names = slices.Insert(slices.Delete(names, i, i+1), 0, "ns/op")
+	}
+	for _, name := range names {
+		line += fmt.Sprintf("\t%12.6g %s", s.Values[name], name)
+	}
+	return line
+}

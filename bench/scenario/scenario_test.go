@@ -1,0 +1,147 @@
+package scenario
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/dragonchain/dc-provider/bench/contest"
+	"github.com/dragonchain/dc-provider/bench/load"
+)
+
+func TestScenario_ContestantsTakeTurns(t *testing.T) {
+	var order string
+	var folders []string
+	turn := func(name string) Contestant {
+		return Contestant{name, func(t *Turn) (Measured, error) {
+			order += name
+			folders = append(folders, t.Dir)
+			return Measured{Count: 1, Values: map[string]float64{"req/s": float64(len(order))}}, os.WriteFile(filepath.Join(t.Dir, "x"), nil, 0o644)
+		}}
+	}
+	s := Scenario{Name: "a/b", Contestants: []Contestant{turn("A"), turn("B"), turn("C")}}
+	result, err := s.Run(t.Context(), Options{Rounds: 2, Log: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if order != "ABCABC" || len(result.Samples) != 6 || result.Samples[5].Contestant != "C" || result.Samples[5].Round != 1 {
+		t.Errorf("order %s, samples %+v", order, result.Samples)
+	}
+	for _, folder := range folders {
+		if _, err := os.Stat(folder); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is left: %v", folder, err)
+		}
+	}
+}
+
+func TestScenario_ErrorEndsItAndTellsWhatWasSaid(t *testing.T) {
+	var pid int
+	s := Scenario{Name: "a/b", Contestants: []Contestant{{"A", func(t *Turn) (Measured, error) {
+		port, err := contest.Port()
+		if err != nil {
+			return Measured{}, err
+		}
+		p, _, err := t.Start("sh", port, []string{"-c", "echo alas; exit 1"}, nil)
+		pid = p.PID
+		return Measured{}, err
+	}}}}
+	_, err := s.Run(t.Context(), Options{Rounds: 2, Log: io.Discard, Tools: contest.Tools{"sh": {Path: "/bin/sh"}}})
+	if err == nil || !strings.Contains(err.Error(), "alas") || !strings.Contains(err.Error(), "a/b, round 1, A") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid))); err == nil {
+		t.Error("the process is still there")
+	}
+}
+
+// A contestant that ends by itself while it is measured has no result, even if all answers were right.
+func TestScenario_ContestantThatEnds(t *testing.T) {
+	s := Scenario{Name: "a/b", Contestants: []Contestant{{"A", func(turn *Turn) (Measured, error) {
+		p, err := contest.Start(contest.Command{Name: "sh", Path: "/bin/true", Dir: turn.Dir})
+		if err != nil {
+			return Measured{}, err
+		}
+		turn.started = append(turn.started, p)
+		for end := time.Now().Add(10 * time.Second); p.Check() == nil; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("true does not end")
+			}
+		}
+		return Measured{Count: 1}, nil
+	}}}}
+	if _, err := s.Run(t.Context(), Options{Rounds: 1, Log: io.Discard}); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestTurn_AwaitsTheFirstRightAnswer(t *testing.T) {
+	var calls atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if calls.Add(1) < 4 {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		io.WriteString(w, "hello world\n")
+	}))
+	defer server.Close()
+	turn := &Turn{Context: t.Context()}
+	if err := turn.await(server.Listener.Addr().String(), helloCall); err != nil {
+		t.Fatal(err)
+	}
+	if calls.Load() != 4 {
+		t.Errorf("%d calls", calls.Load())
+	}
+}
+
+func TestTurn_WrongAnswerIsAnError(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "bye\n") }))
+	defer server.Close()
+	turn := &Turn{Context: t.Context(), Duration: 50 * time.Millisecond}
+	_, err := turn.measure(load.Config{Address: server.Listener.Addr().String(), Requests: []load.Request{helloCall}}, nil, false)
+	if err == nil || !strings.Contains(err.Error(), "wrong body") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestWatchdogs_BaselineTakesTheirPlace(t *testing.T) {
+	all := contest.Tools{"of-watchdog": {Path: "/of"}, "classic-watchdog": {Path: "/classic"}}
+	none := contest.Tools{"of-watchdog": {Missing: "no such version"}, "classic-watchdog": {Missing: "no such version"}}
+	tests := []struct {
+		tools contest.Tools
+		name  string
+		want  []string
+	}{
+		{all, "watchdog/http-c16", []string{"direct", "ours", "of-watchdog"}},
+		{none, "watchdog/http-c16", []string{"direct", "ours", "baseline"}},
+		{all, "watchdog/fork-c1", []string{"ours", "classic-watchdog", "of-serializing", "of-streaming"}},
+		{none, "watchdog/fork-c1", []string{"ours", "baseline"}},
+	}
+	for _, tt := range tests {
+		for _, s := range Watchdogs(tt.tools) {
+			if s.Name != tt.name {
+				continue
+			}
+			var names []string
+			for _, c := range s.Contestants {
+				names = append(names, c.Name)
+			}
+			if !reflect.DeepEqual(names, tt.want) {
+				t.Errorf("%s: %v, want %v", tt.name, names, tt.want)
+			}
+			for _, g := range s.Goals {
+				if g.Over != "" && !strings.Contains(strings.Join(names, " "), g.Over) {
+					t.Errorf("%s: a goal over %s, who takes no part", tt.name, g.Over)
+				}
+			}
+		}
+	}
+}
