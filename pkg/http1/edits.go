@@ -1,0 +1,72 @@
+package http1
+
+import "strconv"
+
+// Edits are changes to the fields of a message on its way. The zero value changes nothing. It cannot change the message's framing:
+// Connection, Content-Length, Transfer-Encoding, Trailer and Upgrade are the engine's.
+type Edits struct {
+	drop []string
+	add  []byte
+}
+
+func (e *Edits) reset() {
+	e.drop, e.add = e.drop[:0], e.add[:0]
+}
+
+// Drop removes every field of that name, in any case, that the message came with.
+func (e *Edits) Drop(name string) { e.drop = append(e.drop, name) }
+
+// Add adds a field. What must not stand in a value becomes a blank.
+func (e *Edits) Add(name, value string) {
+	e.begin(name)
+	for i := range len(value) {
+		e.put(value[i])
+	}
+	e.end()
+}
+
+// AddBytes is Add for a value that is not kept.
+func (e *Edits) AddBytes(name string, value []byte) {
+	e.begin(name)
+	for _, c := range value {
+		e.put(c)
+	}
+	e.end()
+}
+
+// AddInt is Add for a number.
+func (e *Edits) AddInt(name string, value int64) {
+	e.begin(name)
+	e.add = strconv.AppendInt(e.add, value, 10)
+	e.end()
+}
+
+// Set is Drop and Add.
+func (e *Edits) Set(name, value string) {
+	e.Drop(name)
+	e.Add(name, value)
+}
+
+func (e *Edits) begin(name string) {
+	e.add = append(e.add, name...)
+	e.add = append(e.add, ": "...)
+}
+
+func (e *Edits) put(c byte) {
+	if !content[c] {
+		c = ' '
+	}
+	e.add = append(e.add, c)
+}
+
+func (e *Edits) end() { e.add = append(e.add, "\r\n"...) }
+
+// drops tells whether a field of that name is to go.
+func (e *Edits) drops(name []byte) bool {
+	for _, d := range e.drop {
+		if equalFold(name, d) {
+			return true
+		}
+	}
+	return false
+}
