@@ -35,6 +35,7 @@ type config struct {
 	heapQuotaBytes    int64
 	registryMirrors   map[string]string
 	logLevel          slog.Level
+	accessLogShare    float64
 	printVersion      bool
 }
 
@@ -74,6 +75,7 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.IntVar(&c.queueDepth, "queue-depth", 1024, "how many calls of one function may `wait` for a replica; more are answered 429")
 	flags.StringVar(&quota, "heap-quota", "64Mi", "`bytes` that one contract may keep, unless its annotation says otherwise")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	flags.Float64Var(&c.accessLogShare, "access-log", 0, "`share` of the calls of functions to log, a line each: 0 for none, 0.01 for one in a hundred, 1 for all")
 	flags.BoolVar(&c.printVersion, "version", false, "print the version and exit")
 	c.registryMirrors = map[string]string{}
 	flags.Func("registry-mirror", "`HOST=URL` to ask for images of HOST; may be repeated", func(s string) error {
@@ -102,6 +104,9 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 		if d <= 0 {
 			return config{}, fmt.Errorf("%s timeout %v: give a duration above zero", name, d)
 		}
+	}
+	if !(c.accessLogShare >= 0 && c.accessLogShare <= 1) { // NaN is none either
+		return config{}, fmt.Errorf("access log %v: give a share from 0 to 1", c.accessLogShare)
 	}
 	if c.queueDepth <= 0 {
 		return config{}, fmt.Errorf("queue depth %d: give a number above zero", c.queueDepth)

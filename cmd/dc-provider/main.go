@@ -48,7 +48,9 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) er
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: cfg.logLevel}))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	provider, err := build(cfg, secrets, log)
+	// It is asked for by a flag of its own, so that no level silences it.
+	accessLog := slog.New(slog.NewJSONHandler(stderr, nil))
+	provider, err := build(cfg, secrets, log, accessLog)
 	if err != nil {
 		return err
 	}

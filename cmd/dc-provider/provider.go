@@ -39,7 +39,7 @@ type provider struct {
 
 // build makes the parts and joins them: what one needs of another it gets as a function here. The caller must run what
 // build returns, for that closes the store.
-func build(cfg config, s secrets, log *slog.Logger) (_ *provider, err error) {
+func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err error) {
 	p := &provider{cfg: cfg, log: log, metrics: prometheus.NewRegistry()}
 	if p.store, err = heapstore.OpenBolt(cfg.storePath, heapstore.Options{QuotaBytes: cfg.heapQuotaBytes}); err != nil {
 		return nil, err
@@ -68,6 +68,8 @@ func build(cfg config, s secrets, log *slog.Logger) (_ *provider, err error) {
 		WakeTimeout:      cfg.wakeTimeout,
 		QueueDepth:       cfg.queueDepth,
 		Version:          version,
+		AccessLog:        accessLog,
+		AccessLogShare:   cfg.accessLogShare,
 		Log:              log,
 	}); err != nil {
 		return nil, err

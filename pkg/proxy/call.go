@@ -40,8 +40,10 @@ type call struct {
 	home *activity
 	// status is that of the answer, or of the error in its place.
 	status int
-	// phases are how long the call was in each; connected is set if it made its connection itself.
+	// phases are how long the call was in each.
 	phases [phases]time.Duration
+	// entry is for the access log, or nil.
+	entry *accessEntry
 
 	cancel context.CancelFunc
 	timer  *time.Timer
@@ -59,9 +61,15 @@ func (c *call) roundTrip(r *http.Request, body *sentBody) (*http.Response, error
 	answer, err := c.makeTrip(r, body)
 	if err != nil {
 		c.status = c.p.cfg.Status(err)
+		if c.entry != nil {
+			c.entry.err = err
+		}
 		return nil, err
 	}
 	c.status = answer.StatusCode
+	if c.entry != nil && answer.StatusCode != http.StatusSwitchingProtocols {
+		answer.Body = loggedBody{answer.Body, c.entry}
+	}
 	return answer, nil
 }
 
@@ -71,6 +79,9 @@ func (c *call) makeTrip(r *http.Request, body *sentBody) (*http.Response, error)
 	for now := c.came; ; now = time.Now() {
 		if err := c.acquire(ctx, body, now); err != nil {
 			return nil, err
+		}
+		if c.entry != nil {
+			c.entry.endpoint = c.slot.endpoint
 		}
 		c.startTimer()
 		answer, trace, err := c.attempt(ctx, r, body, c.slot.endpoint)
@@ -181,5 +192,9 @@ func (c *call) end() {
 	}
 	if c.cancel != nil {
 		c.cancel()
+	}
+	if c.entry != nil {
+		c.entry.logCall(c.p.cfg.AccessLog, c, time.Now())
+		c.entry = nil
 	}
 }

@@ -39,6 +39,9 @@
 // function's series live from its first call to Forget. Every call of a function that exists is counted as started and, once
 // ended, by a status: the answer's, or that of the error in its place. What it waited is no part of its time, as with OpenFaaS.
 //
+// Config.AccessLog gets a line for a share of the calls, refused ones among them: who called what, with which call id, how it
+// ended and how long it was in each phase. Texts of the caller's choice are bounded, and no query, header or body is in it.
+//
 // # Guarantees
 //
 //   - No endpoint has more calls at a time than the function's limit, not even one that leaves the set and comes back while

@@ -2,7 +2,7 @@ package proxy
 
 import (
 	"crypto/rand"
-	"fmt"
+	"encoding/hex"
 	"net"
 	"net/http"
 	"strconv"
@@ -28,16 +28,18 @@ var hopByHop = []string{
 // identity is what a call is known by: its call id, and its start in Unix nanoseconds.
 type identity struct {
 	callID, start string
+	// came is when the call came to us.
+	came time.Time
 }
 
 // identify takes the identity that a caller, or a gateway before us, gave to r, or makes one.
 func identify(r *http.Request) identity {
-	id := identity{callID: r.Header.Get(headerCallID), start: r.Header.Get(headerStartTime)}
+	id := identity{callID: r.Header.Get(headerCallID), start: r.Header.Get(headerStartTime), came: time.Now()}
 	if id.callID == "" {
 		id.callID = newCallID()
 	}
 	if id.start == "" {
-		id.start = strconv.FormatInt(time.Now().UnixNano(), 10)
+		id.start = strconv.FormatInt(id.came.UnixNano(), 10)
 	}
 	return id
 }
@@ -48,7 +50,14 @@ func newCallID() string {
 	rand.Read(b[:]) // never returns an error
 	b[6] = b[6]&0x0f | 0x40
 	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	text := make([]byte, 0, 36)
+	for i, part := range [][]byte{b[:4], b[4:6], b[6:8], b[8:10], b[10:]} {
+		if i > 0 {
+			text = append(text, '-')
+		}
+		text = hex.AppendEncode(text, part)
+	}
+	return string(text)
 }
 
 // outgoing is r as the function is to see it: with a path of its own, and headers that tell whence it came. The Host stays

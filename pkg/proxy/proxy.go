@@ -61,6 +61,9 @@ type Config struct {
 	CacheSize int
 	// Version ends the X-Served-By header, dc-provider/VERSION. Empty means dev.
 	Version string
+	// AccessLog gets a line for each call, at level Info, of the share AccessLogShare, from 0 to 1. nil means none.
+	AccessLog      *slog.Logger
+	AccessLogShare float64
 	// Log gets what nobody else is told, at level Debug. nil means none.
 	Log *slog.Logger
 }
@@ -81,6 +84,9 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	if cfg.Timeout < 0 || cfg.WakeTimeout < 0 {
 		return nil, fmt.Errorf("proxy: timeouts of %v and %v", cfg.Timeout, cfg.WakeTimeout)
+	}
+	if !(cfg.AccessLogShare >= 0 && cfg.AccessLogShare <= 1) { // nor is it NaN
+		return nil, fmt.Errorf("proxy: share %v of calls in the access log", cfg.AccessLogShare)
 	}
 	if cfg.QueueDepth < 0 {
 		return nil, fmt.Errorf("proxy: queue of %d calls", cfg.QueueDepth)
@@ -143,11 +149,13 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil:
 		p.fail(w, r, id, err)
+		p.logRefused(r, id, err)
 	case f.Policy.Heap && p.cfg.Contract != nil:
 		p.tell(w.Header(), id)
 		p.cfg.Contract(w, out, f)
 	default:
-		c := p.newCall(f, time.Now())
+		c := p.newCall(f, id.came)
+		c.entry = p.newEntry(out, id.callID)
 		defer c.end()
 		p.forwarder.serve(&exchange{id: id, call: c, w: w, in: r}, out)
 	}
@@ -177,6 +185,7 @@ func (p *Proxy) RoundTrip(ctx context.Context, f *function.Function, r *http.Req
 		defer r.Body.Close()
 	}
 	c := p.newCall(f, time.Now())
+	c.entry = p.newEntry(r, r.Header.Get(headerCallID))
 	r = r.Clone(ctx)
 	stripHopByHop(r.Header)
 	if _, ok := r.Header["User-Agent"]; !ok {
@@ -203,6 +212,20 @@ func (p *Proxy) tell(h http.Header, id identity) {
 	setDefault(h, headerCallID, id.callID)
 	setDefault(h, headerStartTime, id.start)
 	setDefault(h, headerServedBy, "dc-provider/"+p.cfg.Version)
+}
+
+// logRefused writes the access log's line for a request that is no call of a function, and becomes none.
+func (p *Proxy) logRefused(r *http.Request, id identity, cause error) {
+	e := p.newEntry(r, id.callID)
+	if e == nil {
+		return
+	}
+	e.err = cause
+	var ref function.Ref
+	if rt, err := parseRoute(r.URL.EscapedPath()); err == nil {
+		ref = rt.ref(p.cfg.DefaultNamespace, p.cfg.Managed)
+	}
+	e.log(p.cfg.AccessLog, ref, p.cfg.Status(cause), time.Since(id.came))
 }
 
 // fail answers for an error; err is logged by the hook.
