@@ -16,7 +16,7 @@ GATEWAY_PORT ?= 8080
 API_PORT     ?= 6443
 FUZZTIME     ?= 5s
 SCENARIOS    ?= .*
-ROUNDS       ?= 3
+ROUNDS       ?=
 
 # --- pinned versions; Kubernetes, etcd, CoreDNS and helm are pinned by dev/kubernetes/go.mod ------------------------------
 CONTAINERD_VERSION  := v2.2.1
@@ -135,9 +135,9 @@ test-dev: packages tools ## the dev cluster itself: two nodes, kill -9 of each p
 	cd dev/cluster && go test -count=1 -timeout 10m -tags cluster -run TestCluster -v . -root $(DEV)
 
 .PHONY: bench
-bench: ## measure ours beside theirs, some minutes: SCENARIOS='watchdog/.*' ROUNDS=3, BENCH_FLAGS=-list or -full
+bench: ## measure ours beside theirs, some minutes: SCENARIOS='watchdog/.*' ROUNDS=5 BENCH_FLAGS='-d 3s', -full, -list
 	@dev/packages.sh bench
-	@dev/bench.sh -run '$(SCENARIOS)' -n $(ROUNDS) $(BENCH_FLAGS)
+	@dev/bench.sh -run '$(SCENARIOS)' $(if $(ROUNDS),-n $(ROUNDS)) $(BENCH_FLAGS)
 
 .PHONY: test-e2e
 test-e2e: packages tools images ## end to end, on a cluster that comes and goes with the test

@@ -35,7 +35,7 @@ func main() {
 // options are what the command line says.
 type options struct {
 	root, out     string
-	run           string
+	run, url      string
 	rounds        int
 	duration      time.Duration
 	full          bool
@@ -62,6 +62,7 @@ func parse(args []string, errs io.Writer) (o options, err error) {
 	flags.StringVar(&o.root, "root", ".", "root of the repository, a `folder`")
 	flags.StringVar(&o.out, "out", ".dev/bench", "`folder` for tools and results")
 	flags.StringVar(&o.run, "run", "", "`regexp` that the names of scenarios must match as a whole")
+	flags.StringVar(&o.url, "url", "", "`URL` of a function of an OpenFaaS-compatible installation, to take part where bodies are small")
 	flags.IntVar(&o.rounds, "n", 0, "`rounds` of each scenario (default 3, with -full 10)")
 	flags.DurationVar(&o.duration, "d", 0, "`time` of a turn, a third of it before as warm-up (default 1.5s, with -full 5s)")
 	flags.BoolVar(&o.full, "full", false, "more and longer rounds, for figures to be kept")
@@ -111,21 +112,47 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	scenarios, err := choose(all(ctx, tools), o.run)
+	known, err := all(ctx, tools, o.url)
+	if err != nil {
+		return err
+	}
+	scenarios, err := choose(known, o.run)
 	if err != nil {
 		return err
 	}
 	if o.list {
 		return list(scenarios, stdout)
 	}
+	if err := raiseFileLimit(); err != nil {
+		return err
+	}
 	return measure(ctx, o, tools, scenarios, stdout, stderr)
 }
 
+// raiseFileLimit lets contestants have as many descriptors as the system allows. What Go does by itself it undoes for children.
+func raiseFileLimit() error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("limit of open files: %w", err)
+	}
+	limit.Cur = limit.Max
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("limit of open files: %w", err)
+	}
+	return nil
+}
+
 // all are the scenarios in the order in which they run. The versions of the cluster, if there is one, are added to tools.
-func all(ctx context.Context, tools contest.Tools) []*scenario.Scenario {
+func all(ctx context.Context, tools contest.Tools, url string) ([]*scenario.Scenario, error) {
+	proxies, err := scenario.Proxies(tools, url)
+	if err != nil {
+		return nil, err
+	}
 	life, versions := cluster.Scenario(ctx)
 	maps.Copy(tools, versions)
-	return append(scenario.Watchdogs(tools), life)
+	scenarios := []*scenario.Scenario{scenario.Generator(tools)}
+	scenarios = append(scenarios, scenario.Watchdogs(tools)...)
+	return append(append(scenarios, proxies...), life), nil
 }
 
 func choose(scenarios []*scenario.Scenario, pattern string) (chosen []*scenario.Scenario, err error) {

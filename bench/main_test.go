@@ -27,7 +27,10 @@ func TestParse(t *testing.T) {
 
 func TestChoose(t *testing.T) {
 	t.Setenv("OPENFAAS_URL", "")
-	scenarios := all(t.Context(), contest.Tools{})
+	scenarios, err := all(t.Context(), contest.Tools{}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for pattern, want := range map[string][]string{
 		"watchdog/fork.*":               {"watchdog/fork-c16", "watchdog/fork-c1"},
 		"watchdog/http-c1|cluster/life": {"watchdog/http-c1", "cluster/life"},

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Measures: bench.sh FLAGS..., those of bench/. What it prints is what benchstat reads.
 #
+# BENCH_WITH may hold flags for what is built first, such as -with of-watchdog=/usr/bin/fwatchdog.
+#
 # Where depends on what there is: inside the network of the dev cluster's node if that is up; on the host with a cluster of the
 # user's; otherwise, as root, in an empty network of its own, because the OpenFaaS watchdogs listen on every address.
 source "$(dirname "$0")/lib.sh"
@@ -8,7 +10,7 @@ source "$(dirname "$0")/lib.sh"
 go build -C bench -o "$dev/bin/bench" .
 bench="'$dev/bin/bench' -root '$root' -out '$dev/bench'"
 eval "$bench -prepare ${BENCH_WITH:-}"
-run="ulimit -n \$(ulimit -Hn); exec $bench$(printf ' %q' "$@")"
+run="exec $bench$(printf ' %q' "$@")"
 if [ -n "$EXTERNAL" ]; then
 	eval "$(dev/env.sh)"
 	bash -c "$run"

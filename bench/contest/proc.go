@@ -111,6 +111,29 @@ func (p *Process) TreeMemory() (int64, error) {
 	return sum, nil
 }
 
+// WatchMemory looks at TreeMemory every so often until stop is called, which returns the most that was seen.
+func (p *Process) WatchMemory(every time.Duration) (stop func() int64) {
+	done, most := make(chan struct{}), make(chan int64)
+	go func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		seen := int64(0)
+		for {
+			// A process that has gone is found by Check.
+			if now, err := p.TreeMemory(); err == nil {
+				seen = max(seen, now)
+			}
+			select {
+			case <-tick.C:
+			case <-done:
+				most <- seen
+				return
+			}
+		}
+	}()
+	return func() int64 { close(done); return <-most }
+}
+
 // resident reads VmRSS.
 func resident(pid int) (int64, error) {
 	name := "/proc/" + strconv.Itoa(pid) + "/status"

@@ -41,8 +41,8 @@ type Process struct {
 	Started time.Time
 	cmd     *exec.Cmd
 	output  *os.File
-	ended   chan struct{}
-	err     error
+	// ended is closed when the process was waited for.
+	ended chan struct{}
 }
 
 // Start starts c and does not wait for it to listen.
@@ -64,7 +64,8 @@ func Start(c Command) (*Process, error) {
 	p.PID = p.cmd.Process.Pid
 	go func() {
 		defer close(p.ended)
-		p.err = p.cmd.Wait()
+		// How it ended is in ProcessState; that it did is what matters.
+		_ = p.cmd.Wait()
 	}()
 	return p, nil
 }
@@ -103,7 +104,13 @@ func (p *Process) Check() error {
 
 // failure is an error with the end of what the process said.
 func (p *Process) failure(what string) error {
-	return fmt.Errorf("%s %s (%v): %s", p.Name, what, p.cmd.ProcessState, p.Tail())
+	state := "still running"
+	select {
+	case <-p.ended:
+		state = p.cmd.ProcessState.String()
+	default:
+	}
+	return fmt.Errorf("%s %s (%s): %s", p.Name, what, state, p.Tail())
 }
 
 // Tail is the end of what the process has said.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -122,8 +123,8 @@ func TestWatchdogs_BaselineTakesTheirPlace(t *testing.T) {
 	}{
 		{all, "watchdog/http-c16", []string{"direct", "ours", "of-watchdog"}},
 		{none, "watchdog/http-c16", []string{"direct", "ours", "baseline"}},
-		{all, "watchdog/fork-c1", []string{"ours", "classic-watchdog", "of-serializing", "of-streaming"}},
-		{none, "watchdog/fork-c1", []string{"ours", "baseline"}},
+		{all, "watchdog/fork-c1", []string{"ours", "ours-serializing", "ours-streaming", "classic-watchdog", "of-serializing", "of-streaming"}},
+		{none, "watchdog/fork-c1", []string{"ours", "ours-serializing", "ours-streaming", "baseline"}},
 	}
 	for _, tt := range tests {
 		for _, s := range Watchdogs(tt.tools) {
@@ -142,6 +143,66 @@ func TestWatchdogs_BaselineTakesTheirPlace(t *testing.T) {
 					t.Errorf("%s: a goal over %s, who takes no part", tt.name, g.Over)
 				}
 			}
+		}
+	}
+}
+
+func TestProxies_NamesOfContestantsAndGoals(t *testing.T) {
+	all, err := Proxies(contest.Tools{"haproxy": {Missing: "not installed"}}, "http://gateway:8080/function/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range append(append(all, Watchdogs(contest.Tools{})...), Generator(contest.Tools{})) {
+		names := map[string]bool{}
+		for _, c := range s.Contestants {
+			if names[c.Name] {
+				t.Errorf("%s has two contestants %s", s.Name, c.Name)
+			}
+			names[c.Name] = true
+			// The benchmark format takes a number at the end for GOMAXPROCS.
+			if trailingNumber.MatchString(c.Name) {
+				t.Errorf("%s: %s ends in a number", s.Name, c.Name)
+			}
+		}
+		if names["haproxy"] {
+			t.Errorf("%s has a contestant that is not there", s.Name)
+		}
+		for _, g := range s.Goals {
+			if !names[g.Of] || g.Over != "" && !names[g.Over] {
+				t.Errorf("%s: nobody for the goal %s", s.Name, g.Wanted())
+			}
+		}
+	}
+	if _, err := Proxies(nil, "https://gateway"); err == nil {
+		t.Error("no error for a URL that cannot be called")
+	}
+}
+
+var trailingNumber = regexp.MustCompile(`-\d+$`)
+
+func TestParseWrk(t *testing.T) {
+	const out = `Running 1s test @ http://127.0.0.1:8082/
+  1 threads and 64 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency     1.05ms    0.95ms  12.00ms   85.00%
+    Req/Sec    43.21k     2.00k   45.00k    70.00%
+  Latency Distribution
+     50%  820.00us
+     75%    1.20ms
+     90%    2.00ms
+     99%    4.50ms
+  43210 requests in 1.00s, 5.00MB read
+Requests/sec:  43210.12
+Transfer/sec:      5.00MB
+`
+	m, err := parseWrk(out)
+	want := Measured{Count: 43210, Values: map[string]float64{"req/s": 43210.12, "p50-ns": 820e3, "p99-ns": 4.5e6}}
+	if err != nil || !reflect.DeepEqual(m, want) {
+		t.Errorf("got %+v, %v", m, err)
+	}
+	for _, bad := range []string{"", out + "  Non-2xx or 3xx responses: 3\n", out + "  Socket errors: connect 0, read 1, write 0, timeout 0\n"} {
+		if _, err := parseWrk(bad); err == nil {
+			t.Errorf("no error for %q", bad)
 		}
 	}
 }

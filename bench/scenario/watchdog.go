@@ -66,13 +66,15 @@ func theirs(tools contest.Tools, mode string, candidates ...watchdog) (there []w
 }
 
 var (
-	oursHTTP  = byEnv(ours, "dc-watchdog", "mode=http")
-	oursFork  = byEnv(ours, "dc-watchdog", "mode=fork")
-	ofHTTP    = byEnv("of-watchdog", "of-watchdog", "mode=http")
-	classic   = byEnv("classic-watchdog", "classic-watchdog")
-	ofSerial  = byEnv("of-serializing", "of-watchdog", "mode=serializing")
-	ofStream  = byEnv("of-streaming", "of-watchdog", "mode=streaming")
-	helloCall = hello("POST", "/")
+	oursHTTP   = byEnv(ours, "dc-watchdog", "mode=http")
+	oursFork   = byEnv(ours, "dc-watchdog", "mode=fork")
+	oursSerial = byEnv("ours-serializing", "dc-watchdog", "mode=serializing")
+	oursStream = byEnv("ours-streaming", "dc-watchdog", "mode=streaming")
+	ofHTTP     = byEnv("of-watchdog", "of-watchdog", "mode=http")
+	classic    = byEnv("classic-watchdog", "classic-watchdog")
+	ofSerial   = byEnv("of-serializing", "of-watchdog", "mode=serializing")
+	ofStream   = byEnv("of-streaming", "of-watchdog", "mode=streaming")
+	helloCall  = hello("POST", "/")
 )
 
 // hello is a call of the hello server.
@@ -141,7 +143,7 @@ func watchdogFork(tools contest.Tools, conns int) *Scenario {
 		Plot:  "req/s", Timed: true, Absent: absent,
 	}
 	call := echo("/", bytes.Repeat([]byte("a"), 64))
-	for _, w := range append([]watchdog{oursFork}, others...) {
+	for _, w := range append([]watchdog{oursFork, oursSerial, oursStream}, others...) {
 		s.Contestants = append(s.Contestants, Contestant{w.name, func(t *Turn) (Measured, error) {
 			p, address, err := t.startFork(w, "cat", call)
 			if err != nil {
@@ -162,7 +164,7 @@ func watchdogPrefork(tools contest.Tools) *Scenario {
 	s := &Scenario{
 		Name:  "watchdog/prefork",
 		About: fmt.Sprintf("A small Python contract. Closed loop, 1 connection, %v between an answer and the next request.", think),
-		Plot:  "p50-ns", Timed: true, Absent: absent, Skip: tools["python3"].Missing,
+		Plot:  "p50-ns", Timed: true, Absent: absent, Skip: missing("python3", tools),
 		Goals: []report.Goal{{Metric: "p50-ns", Relation: report.Value, Of: "ours-prefork", AtMost: 3e6}},
 	}
 	call := load.NewRequest("POST", "bench", "/", []byte(`{"header":{"txn_id":"1"},"payload":{"method":"deposit","amount":20}}`))

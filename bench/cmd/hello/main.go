@@ -1,7 +1,7 @@
 // Command hello is the function behind all that is measured: a plain net/http server that does nothing.
 //
 //	/          any method: reads the body, answers "hello world"
-//	/echo      answers with the body, as it comes
+//	/echo      answers with the body, when it has come whole: not every proxy takes an answer before it has sent everything
 //	/sleep     answers "hello world" after 100 ms
 //
 // The rest of the path does not matter, so that /function/NAME/echo is the same as /echo.
@@ -12,6 +12,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -27,12 +28,14 @@ func main() {
 func serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasSuffix(r.URL.Path, "/echo"):
-		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
-			log.Print("echo: ", err)
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			log.Print("read: ", err)
+			return
 		}
-		w.Header()["Content-Length"] = r.Header["Content-Length"]
-		if _, err := io.Copy(w, r.Body); err != nil {
-			log.Print("echo: ", err)
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		if _, err := w.Write(body); err != nil {
+			log.Print("write: ", err)
 		}
 		return
 	case strings.HasSuffix(r.URL.Path, "/sleep"):
