@@ -20,7 +20,7 @@
 //
 //	net/http ──► route ──► /_/health, /_/ready, /_/usage
 //	               │
-//	               └─► limiter ──► mode ─┬─ fork, serializing: readBody ► environment ► spawn ► wait ► finish ► answer
+//	               └─► limiter ──► mode ─┬─ fork, serializing: readBody ► environment ► spawn ► quick, or follow ► finish ► answer
 //	                    (429)            ├─ streaming: environment ► spawn ► bodies pass ► finish ► end of the answer
 //	                                     ├─ http: upstream.enter (a parked process is started) ► ReverseProxy ► upstream.dial ► the function's server
 //	                                     ├─ lambda: Pool ► the process that asks next

@@ -30,6 +30,7 @@ type forkMode struct {
 	stderr  *lineLog
 	log     *slog.Logger
 	null    *os.File // stdin of an invocation without a body
+	nullFD  int      // its descriptor; asking for it anew would make it block, again and again
 
 	bodyBytes, outputBytes int           // what may be held of one invocation
 	stall                  time.Duration // how long a caller may read nothing of its answer
@@ -63,7 +64,9 @@ func (m *forkMode) start() (err error) {
 		}
 		m.log.Warn("the function's program was not found, every call will fail", "err", err)
 	}
-	m.null, err = os.Open(os.DevNull)
+	if m.null, err = os.Open(os.DevNull); err == nil {
+		m.nullFD = int(m.null.Fd())
+	}
 	return err
 }
 

@@ -134,7 +134,7 @@ func (m *httpMode) attend(ctx context.Context) (again bool, err error) {
 	}
 	for {
 		select {
-		case <-m.proc.exited:
+		case <-m.proc.exited():
 			again = m.up.exited()
 			err = endedWith(m.finish())
 			if again {
@@ -207,7 +207,7 @@ func (m *httpMode) terminate() {
 	grace := time.NewTimer(m.grace)
 	defer grace.Stop()
 	select {
-	case <-m.proc.exited:
+	case <-m.proc.exited():
 	case <-grace.C:
 		m.log.Warn("the function's process did not end in time and is killed", "duration_seconds", m.grace.Seconds())
 		return

@@ -95,7 +95,7 @@ func (m *lambdaMode) startProcess(environ []string) (lambda.Process, error) {
 }
 
 // Exited is closed when the process has exited.
-func (p *runtimeProcess) Exited() <-chan struct{} { return p.exited }
+func (p *runtimeProcess) Exited() <-chan struct{} { return p.exited() }
 
 // Signal sends a signal to the process group.
 func (p *runtimeProcess) Signal(sig syscall.Signal) { p.signal(sig) }

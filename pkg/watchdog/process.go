@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -25,13 +26,20 @@ type processes struct {
 	closed bool
 	own    sync.Map // pid -> *process
 	wg     sync.WaitGroup
+
+	numbers sync.Once
+	many    bool // see manyNumbers
 }
 
 // process is one process of the function, with its group and session.
 type process struct {
-	pid    int
-	exited chan struct{} // closed when the leader has exited
-	among  *processes
+	pid     int
+	started time.Time // before it was
+	among   *processes
+	handle  *os.File // its pidfd, which tells the poller of its exit; nil if the kernel has none
+
+	noticed sync.Once
+	done    chan struct{} // closed when the leader has exited, once somebody has asked
 
 	mu     sync.Mutex
 	gone   bool
@@ -63,19 +71,57 @@ func (ps *processes) start(p program, environ []string, stdin, stdout, stderr in
 	if ps.closed {
 		return nil, errClosed
 	}
+	started, handle := time.Now(), -1
 	pid, err := syscall.ForkExec(p.path, p.argv, &syscall.ProcAttr{
 		Env:   environ,
 		Files: []uintptr{uintptr(stdin), uintptr(stdout), uintptr(stderr)},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
+		Sys:   &syscall.SysProcAttr{Setsid: true, PidFD: &handle},
 	})
 	if err != nil {
 		return nil, &os.PathError{Op: "fork/exec", Path: p.path, Err: err}
 	}
-	proc := &process{pid: pid, exited: make(chan struct{}), among: ps}
+	proc := &process{pid: pid, started: started, done: make(chan struct{}), among: ps}
+	if handle >= 0 {
+		proc.handle = nonblocking(handle)
+	}
 	ps.own.Store(pid, proc)
 	ps.wg.Add(1)
-	go proc.notice()
 	return proc, nil
+}
+
+// exited returns a channel that is closed when the leader has exited.
+func (p *process) exited() <-chan struct{} {
+	p.noticed.Do(func() {
+		if p.waitExit(syscall.WNOHANG) {
+			close(p.done)
+			return
+		}
+		go func() {
+			defer close(p.done)
+			if !p.exitsBy(time.Time{}) {
+				p.waitExit(0) // with a thread that waits in the kernel
+			}
+		}()
+	})
+	return p.done
+}
+
+// exitsBy waits until the leader has exited and returns true, or until a time, if it is not zero, and returns false. It does that at
+// once if the process has no handle. It must not be called by several at a time.
+func (p *process) exitsBy(end time.Time) (exited bool) {
+	if p.handle == nil || p.handle.SetReadDeadline(end) != nil {
+		return false
+	}
+	raw, err := p.handle.SyscallConn()
+	if err != nil {
+		return false
+	}
+	// Its error is that the time has come.
+	_ = raw.Read(func(uintptr) bool {
+		exited = p.waitExit(syscall.WNOHANG)
+		return exited
+	})
+	return exited
 }
 
 // signal sends a signal to the whole group, unless it is gone.
@@ -97,7 +143,7 @@ func (p *process) signalLocked(sig syscall.Signal) {
 // others' exits, and whatever escaped into a session of its own, are the reaper's. It may be called more than once.
 func (p *process) end() syscall.WaitStatus {
 	p.signal(syscall.SIGKILL)
-	<-p.exited
+	<-p.exited()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.gone {
@@ -105,7 +151,7 @@ func (p *process) end() syscall.WaitStatus {
 	}
 	// Again, for what was started between the first kill and the leader's exit.
 	p.signalLocked(syscall.SIGKILL)
-	killSession(p.pid)
+	p.killSession()
 	p.gone = true
 	for {
 		_, err := syscall.Wait4(p.pid, &p.status, 0, nil)
@@ -116,23 +162,28 @@ func (p *process) end() syscall.WaitStatus {
 			panic(fmt.Sprintf("watchdog: somebody else has taken the exit of process %d: %v", p.pid, err))
 		}
 	}
+	if p.handle != nil {
+		_ = p.handle.Close() // nothing was written to it
+	}
 	p.among.own.CompareAndDelete(p.pid, p) // the number may be in use again already
 	p.among.wg.Done()
 	return p.status
 }
 
-// notice waits until the leader has exited and leaves it a zombie.
-func (p *process) notice() {
-	defer close(p.exited)
+// waitExit waits until the leader has exited, or with WNOHANG asks whether it has, and leaves it a zombie.
+func (p *process) waitExit(options uintptr) bool {
 	const (
 		byPID = 1 // P_PID
 		flags = syscall.WEXITED | syscall.WNOWAIT
 	)
-	var info [128]byte // siginfo_t, which tells nothing that end would not
+	var info struct { // siginfo_t, of which the number is enough: it stays 0 if there is no exit yet
+		signo int32
+		rest  [124]byte
+	}
 	for {
-		_, _, errno := syscall.Syscall6(syscall.SYS_WAITID, byPID, uintptr(p.pid), uintptr(unsafe.Pointer(&info)), flags, 0, 0)
+		_, _, errno := syscall.Syscall6(syscall.SYS_WAITID, byPID, uintptr(p.pid), uintptr(unsafe.Pointer(&info)), flags|options, 0, 0)
 		if errno != syscall.EINTR {
-			return
+			return info.signo != 0
 		}
 	}
 }

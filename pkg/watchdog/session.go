@@ -5,21 +5,25 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // sweepRounds bounds how often a session is looked through for what was started meanwhile.
 const sweepRounds = 100
 
-// killSession kills every process in a session, whatever group it has put itself into, as timeout and shells with job control do.
+// killSession kills every process in the session of p, whatever group it has put itself into, as timeout and shells with job control do.
 // The session's number must still be its leader's, dead or alive, so that no other session can have it.
 //
 // A process that has been sent SIGKILL starts no other. A round that finds nobody new was therefore the last that is needed.
-func killSession(leader int) {
-	killed := map[int]bool{}
+func (p *process) killSession() {
+	var killed map[int]bool
 	for range sweepRounds {
 		found := false
-		for _, pid := range sessionMembers(leader) {
+		for _, pid := range p.lookForMembers() {
 			if !killed[pid] {
+				if killed == nil {
+					killed = map[int]bool{}
+				}
 				killed[pid], found = true, true
 				// It may have ended, or be another user's by now. Its number is not another's: the kernel gives out all others first.
 				_ = syscall.Kill(pid, syscall.SIGKILL)
@@ -29,6 +33,22 @@ func killSession(leader int) {
 			return
 		}
 	}
+}
+
+// lookForMembers is sessionMembers, without reading all of /proc where the numbers that were given out since the leader's start are few:
+// its descendants have numbers among these. After most invocations there are none.
+func (p *process) lookForMembers() (pids []int) {
+	last := lastPID()
+	few := last >= p.pid && last-p.pid <= mostBetween
+	if !few || time.Since(p.started) > quickEnd || !p.among.manyNumbers() {
+		return sessionMembers(p.pid)
+	}
+	for pid := p.pid + 1; pid <= last; pid++ {
+		if sessionOf(pid) == p.pid {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // groupLives tells whether anybody but the leader is left in the group and not a zombie. The leader's exit must not have been taken.

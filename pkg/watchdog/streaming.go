@@ -109,11 +109,8 @@ func (s *stream) run(ctx context.Context, environ []string) (err error) {
 	defer stop()
 	if hasInput {
 		go s.feed()
-	} else {
-		close(s.fed)
 	}
 	err = s.copyOutput(ctx)
-	close(s.collected)
 	if err == nil {
 		err = s.waitExited(ctx)
 	}
@@ -303,7 +300,7 @@ func takesTrailers(r *http.Request) bool {
 // waitExited waits for the leader, which may have closed its stdout long before.
 func (s *stream) waitExited(ctx context.Context) error {
 	select {
-	case <-s.proc.exited:
+	case <-s.proc.exited():
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
