@@ -84,7 +84,10 @@ type plan struct {
 	// mounted and pull are the function's secrets: files for it, and credentials for its image.
 	mounted, pull []string
 
-	watchdog      WatchdogMethod
+	watchdog WatchdogMethod
+	// sleepAction tells that the cluster knows pre-stop hooks that sleep, and callTimeout how long a call may take, or 0.
+	sleepAction   bool
+	callTimeout   time.Duration
 	watchdogImage string
 	readyURL      string
 	readyKey      []byte

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
@@ -24,7 +25,7 @@ func TestPlan_Golden(t *testing.T) {
 		edit   func(*function.Spec)
 		plan   plan
 	}{
-		{"image-serves-itself", func(s *function.Spec) { s.Process = "" }, plan{}},
+		{"image-serves-itself", func(s *function.Spec) { s.Process = "" }, plan{sleepAction: true}},
 		{"process-by-image-volume", func(*function.Spec) {}, plan{watchdog: WatchdogByImageVolume}},
 		{"process-by-init-container", func(s *function.Spec) {
 			s.Limits = &function.Resources{Memory: "128Mi", CPU: "500m"}
@@ -139,13 +140,16 @@ func TestGrace(t *testing.T) {
 	for _, test := range []struct {
 		write, exec, wait string
 		mode              function.Mode
-		seconds           float64
+		sleep             bool
+		calls             time.Duration
+		hold, seconds     float64
 	}{
 		{seconds: 32},
 		{write: "10", seconds: 12},
 		{write: "90s", seconds: 92},
 		{write: "1m30s", seconds: 92},
 		{write: "bad", seconds: 32},
+		{write: "0", seconds: 32},
 		{exec: "5s", seconds: 32},
 		{exec: "2m", seconds: 122},
 		{write: "10s", exec: "2m", seconds: 12},
@@ -155,11 +159,20 @@ func TestGrace(t *testing.T) {
 		{write: "10s", mode: function.ModeStatic, seconds: 12},
 		{write: "10s", mode: function.ModeHTTP, seconds: 23},
 		{write: "10s", mode: function.ModeLambda, seconds: 23},
+		{write: "10s", mode: function.ModeHTTP, sleep: true, seconds: 23},
+		{sleep: true, hold: 30, seconds: 43},
+		{sleep: true, write: "10s", hold: 10, seconds: 23},
+		{sleep: true, write: "1ms", hold: 2, seconds: 15},
+		{sleep: true, exec: "2m", hold: 120, seconds: 133},
+		{sleep: true, exec: "2m", calls: time.Minute, hold: 60, seconds: 73},
+		{sleep: true, calls: time.Minute, hold: 30, seconds: 43},
+		{sleep: true, wait: "5s", hold: 30, seconds: 48},
 	} {
 		env := map[string]string{"write_timeout": test.write, "exec_timeout": test.exec, "healthcheck_interval": test.wait}
-		p := plan{fn: &function.Function{Spec: function.Spec{Env: env}, Policy: function.Policy{Mode: test.mode}}}
-		if got := p.grace().Seconds(); got != test.seconds {
-			t.Errorf("%+v: %v s", test, got)
+		fn := &function.Function{Spec: function.Spec{Env: env}, Policy: function.Policy{Mode: test.mode}}
+		p := plan{fn: fn, sleepAction: test.sleep, callTimeout: test.calls}
+		if hold, grace := p.hold().Seconds(), p.grace().Seconds(); hold != test.hold || grace != test.seconds {
+			t.Errorf("%+v: held for %v s of %v s", test, hold, grace)
 		}
 	}
 }

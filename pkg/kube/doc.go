@@ -28,14 +28,17 @@
 //	     resolve the image, look at the secrets ─► Deployment and Service ─► status
 //
 // An update is Kubernetes' rolling one, with no replica missing at any time: a version that never gets ready leaves the
-// old one serving, and Status says why in the pods' own words.
+// old one serving, and Status says why in the pods' own words. A pod that is to end is no endpoint from the moment that the
+// watch tells so, and keeps its calls: the watchdog drains, and the container of an image that runs by itself, which may die
+// of SIGTERM, is held back by a pre-stop hook for as long as a call may take (Kubernetes 1.30 and later).
 //
 // # Guarantees
 //
 // Methods marked memory only never wait for the API server: with it gone, all that is known goes on being served, and the
 // watches recover by themselves. After Create, Update, Scale or Delete has returned nil, Lookup shows it. Rounds for one
 // function never overlap; those for different functions run in parallel. Every round may be cut off anywhere and begun
-// again: a crash leaves nothing behind that the next round does not find, and a record goes last. Pods of an earlier
+// again: a crash leaves nothing behind that the next round does not find, and a record goes last. Of several
+// providers one reconciles; the others watch, and serve what they see. Pods of an earlier
 // record of the same name are never endpoints of the present one. Installing another version of the provider restarts no
 // function, and one that runs goes on being served though its record is not valid, or is not any more. A function at zero costs no object but its record and, in memory, 2.5 KiB.
 //

@@ -41,6 +41,10 @@ type Config struct {
 	// ResolveTimeout is how long a registry may take to tell an image's digest. 0 means 3 s.
 	ResolveTimeout time.Duration
 
+	// CallTimeout is how long a call may take. An image that runs without the watchdog is not told to end for as long, or
+	// for as long as its own write_timeout or exec_timeout says, if that is less. 0 means that the function's own counts.
+	CallTimeout time.Duration
+
 	// Workers is how many functions are reconciled at a time. 0 means 16.
 	Workers int
 

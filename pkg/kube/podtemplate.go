@@ -25,8 +25,11 @@ const (
 	defaultGrace = 30 * time.Second
 	// graceMargin is what the pod gets beyond the function's write_timeout, as OpenFaaS does.
 	graceMargin = 2 * time.Second
-	// processGrace is what the watchdog gives a process that outlives the calls, after the drain.
+	// processGrace is what a process gets to end by itself when its calls are over: the watchdog's does, and one that we
+	// have held back as long.
 	processGrace = 11 * time.Second
+	// minHold covers the time until everybody has heard that a pod is to go.
+	minHold = 2 * time.Second
 )
 
 // podTemplate renders the pods. They pass the restricted Pod Security Standard.
@@ -75,6 +78,7 @@ func (p *plan) container() corev1.Container {
 		Resources:       resourcesOf(p.fn),
 		ReadinessProbe:  p.readiness(),
 		LivenessProbe:   p.liveness(),
+		Lifecycle:       p.lifecycle(),
 		SecurityContext: lockedDown(p.fn.ReadOnlyRoot),
 	}
 }
@@ -183,13 +187,45 @@ func httpGet(path string) corev1.ProbeHandler {
 	}}
 }
 
-// grace is how long a pod may take to finish what is in flight: what the watchdog drains for, and its wait before that.
+// lifecycle keeps an image that runs by itself from being told to end while it has calls: it may end there and then. A
+// Deployment ends pods without asking anybody, and an image without a shell can run no hook; so the kubelet sleeps, for as
+// long as a call may take. The watchdog needs none of it: told to end, it serves on until its calls are over.
+func (p *plan) lifecycle() *corev1.Lifecycle {
+	hold := p.hold()
+	if hold == 0 {
+		return nil
+	}
+	return &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: int64(hold.Seconds())}}}
+}
+
+// hold is how long a pod's container runs on as if nothing were when the pod is to go, in whole seconds.
+func (p *plan) hold() time.Duration {
+	if p.fn.Policy.Watchdog() || !p.sleepAction {
+		return 0
+	}
+	hold := p.drain()
+	if p.callTimeout > 0 {
+		hold = min(hold, p.callTimeout)
+	}
+	return max(hold, minHold).Round(time.Second)
+}
+
+// drain is how long the calls that a pod has may go on when it is to go. The watchdog counts no more.
+func (p *plan) drain() time.Duration {
+	if d, ok := function.ParseDuration(p.fn.Env["write_timeout"]); ok && d > 0 {
+		return d
+	}
+	if d, ok := function.ParseDuration(p.fn.Env["exec_timeout"]); ok {
+		return max(defaultGrace, d)
+	}
+	return defaultGrace
+}
+
+// grace is how long a pod may take to end: what it is held back or drains for, and the watchdog's wait before that.
 func (p *plan) grace() time.Duration {
-	grace := defaultGrace
-	if d, ok := function.ParseDuration(p.fn.Env["write_timeout"]); ok {
-		grace = d
-	} else if d, ok := function.ParseDuration(p.fn.Env["exec_timeout"]); ok {
-		grace = max(grace, d)
+	grace := p.drain()
+	if hold := p.hold(); hold > 0 {
+		grace = hold + processGrace
 	}
 	if d, ok := function.ParseDuration(p.fn.Env["healthcheck_interval"]); ok {
 		grace += d

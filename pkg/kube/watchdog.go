@@ -46,6 +46,9 @@ var (
 	imageVolumeContainerd = version.MustParseGeneric("2.1.0")
 )
 
+// sleepActionKubernetes has pre-stop hooks that sleep on by default; they are there for good since 1.34.
+var sleepActionKubernetes = version.MustParseGeneric("1.30.0")
+
 func (m WatchdogMethod) check() error {
 	switch m {
 	case "", WatchdogAuto, WatchdogByImageVolume, WatchdogByInitContainer:
@@ -145,6 +148,12 @@ func (c *nodeCache) get(ctx context.Context) (server string, nodes []node, err e
 		})
 	}
 	return c.server, c.nodes, nil
+}
+
+// sleepAction tells whether a pre-stop hook can be a sleep. An older API server would refuse it as a hook that does nothing.
+func (c *nodeCache) sleepAction(ctx context.Context) (bool, error) {
+	server, _, err := c.get(ctx)
+	return err == nil && atLeast(server, sleepActionKubernetes), err
 }
 
 // arch is the architecture of the nodes, by which an image is chosen from an index.

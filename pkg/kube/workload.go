@@ -48,7 +48,7 @@ func (c *Cluster) ensureWorkload(ctx context.Context, ref function.Ref, r *recor
 func (c *Cluster) plan(ctx context.Context, r *record) (*plan, error) {
 	p := &plan{
 		fn: r.fn, rollout: r.rollout, image: r.resolved(),
-		watchdogImage: c.cfg.WatchdogImage, readyURL: c.cfg.ReadyURL, readyKey: c.cfg.ReadyKey,
+		watchdogImage: c.cfg.WatchdogImage, readyURL: c.cfg.ReadyURL, readyKey: c.cfg.ReadyKey, callTimeout: c.cfg.CallTimeout,
 	}
 	if _, err := parseImage(r.fn.Image); err != nil {
 		return p, err
@@ -75,6 +75,8 @@ func (c *Cluster) plan(ctx context.Context, r *record) (*plan, error) {
 	p.inputs = inputsOf(r.fn, r.rollout, p.image)
 	if r.fn.Policy.Watchdog() {
 		p.watchdog, err = c.watchdogMethod(ctx, nodeSelector(r.fn.Constraints))
+	} else {
+		p.sleepAction, err = c.nodes.sleepAction(ctx)
 	}
 	return p, err
 }
