@@ -41,7 +41,7 @@ const (
 	defaultMetricsPort  = 8081
 	defaultUpstreamPort = "8082" // not 8081, where both OpenFaaS watchdogs serve metrics
 	defaultReadTimeout  = 30 * time.Second
-	defaultLameDuck     = 100 * time.Millisecond
+	defaultLameDuck     = time.Second
 	defaultDrain        = 25 * time.Second // with the grace of a process, inside the 30 s that Kubernetes gives a pod
 	defaultLineBytes    = 64 << 10
 	maxLineBytes        = 1 << 20

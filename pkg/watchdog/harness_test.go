@@ -122,7 +122,8 @@ func serve(t testing.TB, environ ...string) *fixture {
 
 func prepare(t testing.TB, environ ...string) *fixture {
 	t.Helper()
-	environ = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir()}, environ...)
+	// The default interval would be a second of waiting at the end of each test.
+	environ = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "healthcheck_interval=50ms"}, environ...)
 	cfg, err := ParseEnv(environ)
 	if err != nil {
 		t.Fatal(err)

@@ -7,8 +7,8 @@ import (
 
 // shutDown ends serving in order: announce it, go on serving for a moment, take no more, wait for what is in flight.
 //
-// The moment is for whoever has not heard yet. The provider stops sending before it deletes a pod, so that our default is short;
-// healthcheck_interval sets another.
+// The moment is for whoever has not heard yet: Kubernetes tells the provider and us at the same time when it ends a pod, and a busy
+// machine may take a while to. healthcheck_interval sets another.
 func (w *Watchdog) shutDown(ln net.Listener) {
 	w.ending.Store(true) // every answer that begins from now on closes its connection
 	w.health.close()
