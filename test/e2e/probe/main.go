@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -12,6 +13,7 @@ import (
 	"os/signal"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/net/websocket"
 )
@@ -68,6 +70,7 @@ func routes() http.Handler {
 		}
 	})
 	mux.HandleFunc("/duplex", duplex)
+	mux.HandleFunc("/echo", echo)
 	mux.Handle("/ws", websocket.Server{Handler: func(c *websocket.Conn) { io.Copy(c, c) }})
 	return mux
 }
@@ -93,6 +96,20 @@ func status(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Probe", "set by the function")
 	w.WriteHeader(code)
 	fmt.Fprintf(w, "status %d", code)
+}
+
+func echo(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	after, bad := time.ParseDuration(r.FormValue("after"))
+	if err = errors.Join(err, bad); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	select {
+	case <-time.After(after):
+		w.Write(body)
+	case <-r.Context().Done():
+	}
 }
 
 func stream(w http.ResponseWriter, r *http.Request, events <-chan []byte) {
