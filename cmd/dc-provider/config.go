@@ -30,6 +30,7 @@ type config struct {
 	storePath         string
 	callTimeout       time.Duration
 	wakeTimeout       time.Duration
+	lameDuck          time.Duration
 	drainTimeout      time.Duration
 	queueDepth        int
 	heapQuotaBytes    int64
@@ -71,7 +72,8 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.StringVar(&store, "store", "bolt:/var/lib/dc-provider/heap.db", "`store` of the contracts' heaps: bolt:FILE")
 	flags.DurationVar(&c.callTimeout, "call-timeout", time.Minute, "how long a call may take until its answer begins")
 	flags.DurationVar(&c.wakeTimeout, "wake-timeout", time.Minute, "how long a call waits for a replica")
-	flags.DurationVar(&c.drainTimeout, "drain-timeout", time.Minute, "how long calls in flight may go on after SIGTERM")
+	flags.DurationVar(&c.lameDuck, "lame-duck", 5*time.Second, "how long new calls are still served after SIGTERM, while callers find another provider")
+	flags.DurationVar(&c.drainTimeout, "drain-timeout", time.Minute, "how long calls in flight may go on after that")
 	flags.IntVar(&c.queueDepth, "queue-depth", 1024, "how many calls of one function may `wait` for a replica; more are answered 429")
 	flags.StringVar(&quota, "heap-quota", "64Mi", "`bytes` that one contract may keep, unless its annotation says otherwise")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
@@ -110,6 +112,9 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	}
 	if c.queueDepth <= 0 {
 		return config{}, fmt.Errorf("queue depth %d: give a number above zero", c.queueDepth)
+	}
+	if c.lameDuck < 0 {
+		return config{}, fmt.Errorf("lame duck %v: give a duration, or 0", c.lameDuck)
 	}
 	if err := c.logLevel.UnmarshalText([]byte(level)); err != nil {
 		return config{}, fmt.Errorf("log level %q: give debug, info, warn or error", level)

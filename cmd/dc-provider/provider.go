@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime"
-	"sync"
 	"time"
 
 	"github.com/openfaas/faas-provider/types"
@@ -29,7 +28,7 @@ import (
 type provider struct {
 	cfg     config
 	log     *slog.Logger
-	store   *heapstore.Bolt
+	store   *store
 	cluster *kube.Cluster
 	proxy   *proxy.Proxy
 	scaler  *scaler.Scaler
@@ -37,28 +36,28 @@ type provider struct {
 	metrics *prometheus.Registry
 }
 
-// build makes the parts and joins them: what one needs of another it gets as a function here. The caller must run what
-// build returns, for that closes the store.
+// build makes the parts and joins them: what one needs of another it gets as a function here.
 func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err error) {
 	p := &provider{cfg: cfg, log: log, metrics: prometheus.NewRegistry()}
-	if p.store, err = heapstore.OpenBolt(cfg.storePath, heapstore.Options{QuotaBytes: cfg.heapQuotaBytes}); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, p.store.Close())
-		}
-	}()
+	p.store = newStore(cfg.storePath, heapstore.Options{QuotaBytes: cfg.heapQuotaBytes}, cfg.wakeTimeout)
 	if p.cluster, err = p.newCluster(s); err != nil {
 		return nil, err
 	}
 	var contracts *invoke.Invoker
 	if p.proxy, err = proxy.New(proxy.Config{
-		Lookup:           p.cluster.Lookup,
-		Endpoints:        p.cluster.Endpoints,
-		Wake:             func(ctx context.Context, f *function.Function) error { return p.scaler.Wake(ctx, f) },
-		Reason:           func(ref function.Ref) string { return p.cluster.Status(ref).Reason },
-		Contract:         func(w http.ResponseWriter, r *http.Request, f *function.Function) { contracts.ServeContract(w, r, f) },
+		Lookup:    p.cluster.Lookup,
+		Endpoints: p.cluster.Endpoints,
+		Wake:      func(ctx context.Context, f *function.Function) error { return p.scaler.Wake(ctx, f) },
+		Reason:    func(ref function.Ref) string { return p.cluster.Status(ref).Reason },
+		Contract: func(w http.ResponseWriter, r *http.Request, f *function.Function) {
+			end, err := p.store.begin(r.Context())
+			if err != nil {
+				handlers.ErrorWriter(log)(w, r, err)
+				return
+			}
+			defer end()
+			contracts.ServeContract(w, r, f)
+		},
 		Error:            handlers.ErrorWriter(log),
 		Status:           handlers.Status,
 		Functions:        p.cluster.All,
@@ -129,6 +128,7 @@ func (p *provider) newCluster(s secrets) (*kube.Cluster, error) {
 		ReadyURL:         p.cfg.readyURL,
 		ReadyKey:         s.readyKey,
 		RegistryMirrors:  p.cfg.registryMirrors,
+		CallTimeout:      p.cfg.callTimeout,
 		OnEndpoints: func(ref function.Ref, id string, endpoints []function.Endpoint) {
 			p.proxy.SetEndpoints(ref, id, endpoints)
 		},
@@ -184,49 +184,101 @@ func (p *provider) newAPI(s secrets) (*handlers.API, error) {
 	})
 }
 
-// run runs the parts until ctx ends or the first of them fails, and ends them in order: the listeners drain while
-// everything that calls in flight need goes on, then the rest stops, then the store closes.
+// errPartFailed ends the listeners when the rest of the provider is no more.
+var errPartFailed = errors.New("a part of the provider failed")
+
+// run runs the parts until ctx ends or the first of them fails, and ends them in order. Told to end, it serves on for the
+// lame duck's time, while callers find another provider or know that there is none. Then the listeners drain, while
+// everything that calls in flight need goes on, and the store goes to whoever waits for it as soon as no contract's call
+// needs it. Then the rest stops.
 func (p *provider) run(ctx context.Context) error {
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	parts, background := errgroup.WithContext(background)
 	parts.Go(func() error { return named("kube", p.cluster.Run(background)) })
-	parts.Go(func() error { return named("scaler", p.runScaler(background)) })
-
+	leading, stopLeading := context.WithCancel(background)
+	defer stopLeading()
+	led := make(chan struct{})
+	parts.Go(func() error {
+		defer close(led)
+		return p.lead(leading, ctx)
+	})
+	handOver := func(until context.Context) error {
+		p.store.drain(until)
+		stopLeading()
+		<-led
+		return named("close the heap store", p.store.close())
+	}
 	parts.Go(func() error { return p.serveMetrics(background) })
 
 	// A part that fails takes the listeners down with it.
-	serving, stopServing := context.WithCancel(ctx)
-	defer stopServing()
-	context.AfterFunc(background, stopServing)
-	err := p.serve(serving, p.api.Gateway(), p.api.Provider(), p.api.Drain)
+	serving, stopServing := context.WithCancelCause(ctx)
+	defer stopServing(nil)
+	context.AfterFunc(background, func() { stopServing(errPartFailed) })
+	err := p.serve(serving, p.api.Gateway(), p.api.Provider(), func(until context.Context) error {
+		p.api.Drain()
+		return handOver(until)
+	})
 	stopBackground()
 	err = errors.Join(err, parts.Wait())
+	p.scaler.Close()
 	p.proxy.Close()
-	return errors.Join(err, named("close the heap store", p.store.Close()))
+	return err
 }
 
-// serve answers on both listeners until ctx ends or one of them fails. Then the gateway's drains first: calls that wait on
-// it for a replica go on when the replica's watchdog tells the provider's listener that it is ready. Both together have the
-// drain timeout.
-func (p *provider) serve(ctx context.Context, gateway, provider http.Handler, onDrain func()) error {
-	deadline := sync.OnceValue(func() time.Time { return time.Now().Add(p.cfg.drainTimeout) })
-	drained, gatewayDrained := context.WithCancel(context.WithoutCancel(ctx))
-	listeners, serving := errgroup.WithContext(ctx)
-	listeners.Go(func() error {
-		defer gatewayDrained()
-		return serve(serving, p.log, p.cfg.gatewayListen, gateway, deadline, onDrain)
-	})
-	listeners.Go(func() error {
-		return serve(drained, p.log, p.cfg.providerListen, provider, deadline, onDrain)
-	})
-	return listeners.Wait()
+// lead does, until ctx ends, what one provider at a time does. Whoever has the store is the one. When the end is near the
+// scaler stops first: it would take the calls that go to another provider already for none.
+func (p *provider) lead(ctx, scaling context.Context) error {
+	if leads, err := p.store.open(ctx, p.log); !leads {
+		return named("heap store", err)
+	}
+	scaling, stopScaling := context.WithCancel(scaling)
+	defer stopScaling()
+	defer context.AfterFunc(ctx, stopScaling)()
+	parts, ctx := errgroup.WithContext(ctx)
+	parts.Go(func() error { p.cluster.Reconcile(ctx); return nil })
+	parts.Go(func() error { return named("scaler", p.runScaler(scaling)) })
+	return parts.Wait()
 }
+
+// serve answers on both listeners until ctx ends or one of them fails, and, if it was told to end, for the lame duck's time.
+// Then they drain, and onDrain is called beside it. Both have the drain timeout.
+func (p *provider) serve(ctx context.Context, gateway, provider http.Handler, onDrain func(until context.Context) error) error {
+	open, err := openListeners(p.log, p.cfg, gateway, provider)
+	if err == nil {
+		err = open.wait(ctx)
+	}
+	if err == nil && !errors.Is(context.Cause(ctx), errPartFailed) {
+		p.log.Info("ending, and serving for a while still", "duration_seconds", p.cfg.lameDuck.Seconds())
+		open.announce()
+		duck, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.lameDuck)
+		defer cancel()
+		err = open.wait(duck)
+	}
+	until, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.drainTimeout)
+	defer cancel()
+	beside := make(chan error, 1)
+	go func() { beside <- onDrain(until) }()
+	return errors.Join(err, open.drain(until), <-beside)
+}
+
+// metricsDrain is what a scrape in flight gets at the end.
+const metricsDrain = time.Second
 
 // serveMetrics answers Prometheus until ctx ends, which is when calls have drained: how they do is worth seeing.
 func (p *provider) serveMetrics(ctx context.Context) error {
-	deadline := func() time.Time { return time.Now().Add(time.Second) }
-	return serve(ctx, p.log, p.cfg.metricsListen, handlers.Metrics(p.metrics, p.log), deadline, func() {})
+	s, err := listen(p.log, p.cfg.metricsListen, handlers.Metrics(p.metrics, p.log))
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-s.failed:
+		return fmt.Errorf("serve metrics: %w", err)
+	case <-ctx.Done():
+	}
+	until, cancel := context.WithTimeout(context.WithoutCancel(ctx), metricsDrain)
+	defer cancel()
+	return s.drain(until)
 }
 
 // runScaler waits until the caches are filled: before that every function looks as if it had no calls.

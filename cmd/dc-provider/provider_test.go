@@ -24,15 +24,7 @@ import (
 // newTestProvider has a real store and proxy, and one function that has no endpoint.
 func newTestProvider(t *testing.T, f *function.Function) *provider {
 	t.Helper()
-	store, err := heapstore.OpenBolt(filepath.Join(t.TempDir(), "heap.db"), heapstore.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	store := newOpenStore(t, filepath.Join(t.TempDir(), "heap.db"))
 	calls, err := proxy.New(proxy.Config{
 		Lookup:      func(function.Ref) (*function.Function, bool) { return f, true },
 		Endpoints:   func(function.Ref) []function.Endpoint { return nil },
@@ -132,7 +124,7 @@ func TestOnDelete_HeapThatCannotBeDroppedIsAnError(t *testing.T) {
 	f := newFunction(true)
 	p := newTestProvider(t, f)
 	p.deploy(t, f)
-	if err := p.store.Close(); err != nil {
+	if err := p.store.close(); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.onDelete(t.Context(), f); !errors.Is(err, heapstore.ErrClosed) {
@@ -156,9 +148,11 @@ func TestServe_ProviderListenerOutlivesTheGateways(t *testing.T) {
 		}
 	})
 	ctx, stop := context.WithCancel(t.Context())
-	draining := make(chan struct{}, 2) // one for each listener
+	draining := make(chan struct{})
 	ended := make(chan error, 1)
-	go func() { ended <- p.serve(ctx, waits, tells, func() { draining <- struct{}{} }) }()
+	go func() {
+		ended <- p.serve(ctx, waits, tells, func(context.Context) error { close(draining); return nil })
+	}()
 	wantAnswer(t, p.cfg.providerListen)
 
 	answered := make(chan error, 1)
@@ -199,7 +193,7 @@ func TestServe_EndlessCallsAreCutOnBothListeners(t *testing.T) {
 	})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- p.serve(ctx, endless, endless, func() {}) }()
+	go func() { ended <- p.serve(ctx, endless, endless, nothing) }()
 	cut := make(chan error, 2)
 	for _, address := range []string{p.cfg.gatewayListen, p.cfg.providerListen} {
 		go func() {
@@ -235,12 +229,14 @@ func TestServe_OneListenerThatFailsEndsTheOther(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg.drainTimeout = time.Minute
 			p := &provider{log: slog.New(slog.DiscardHandler), cfg: cfg}
-			if err := p.serve(t.Context(), http.NotFoundHandler(), http.NotFoundHandler(), func() {}); err == nil {
+			if err := p.serve(t.Context(), http.NotFoundHandler(), http.NotFoundHandler(), nothing); err == nil {
 				t.Error("served on an address that is taken")
 			}
 		})
 	}
 }
+
+func nothing(context.Context) error { return nil }
 
 // wantAnswer asks until the address accepts connections.
 func wantAnswer(t *testing.T, address string) {

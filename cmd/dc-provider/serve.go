@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,44 +17,124 @@ const (
 	// idleTimeout is longer than that of the load balancers in front, so that they close first and no request is lost
 	// on a connection that we close at the same moment.
 	idleTimeout = 2 * time.Minute
+	// firstBytes is how long the request of a connection that was just taken may be on its way.
+	firstBytes = 300 * time.Millisecond
+	// drainPause is between two looks at a server that drains: calls, of which there are far more, then need not tell.
+	drainPause = 10 * time.Millisecond
 )
 
-// serve answers on address until ctx ends, then drains: no new connections, and calls in flight have until the deadline,
-// which is asked for then, to finish. onDrain is called when draining begins. There are no read and write timeouts: bodies
-// are streams of any length, and each call carries its own deadline.
-func serve(ctx context.Context, log *slog.Logger, address string, handler http.Handler, deadline func() time.Time, onDrain func()) error {
+// server answers on one listener. There are no read and write timeouts: bodies are streams of any length, and each call
+// carries its own deadline.
+//
+// http.Server.Shutdown would lose calls: a request that was read and not handed over yet is dropped (Go 1.26, conn.serve), and
+// upgraded connections are not waited for.
+type server struct {
+	http     http.Server
+	listener net.Listener
+	log      *slog.Logger
+	handler  http.Handler
+	ending   atomic.Bool
+	inFlight atomic.Int64
+	// failed gets what ended the listener.
+	failed chan error
+}
+
+// listen begins to answer on address.
+func listen(log *slog.Logger, address string, handler http.Handler) (*server, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return nil, fmt.Errorf("listen: %w", err)
 	}
-	server := &http.Server{
-		Handler:           handler,
+	s := &server{listener: listener, log: log.With("address", listener.Addr().String()), handler: handler, failed: make(chan error, 1)}
+	s.http = http.Server{
+		Handler:           s,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	server.RegisterOnShutdown(onDrain)
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	log.Info("listening", "address", listener.Addr().String())
-	select {
-	case err := <-served:
-		return fmt.Errorf("serve %s: %w", address, err)
-	case <-ctx.Done():
-	}
-	until, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline())
-	defer cancel()
-	if err := server.Shutdown(until); err != nil {
-		log.Warn("calls were cut off at the drain's deadline", "address", address, "err", err)
-		return errors.Join(server.Close(), drained(<-served))
-	}
-	return drained(<-served)
+	go func() { s.failed <- s.http.Serve(listener) }()
+	s.log.Info("listening")
+	return s, nil
 }
 
-// drained turns the error that Serve always ends with into nil when it is the one that Shutdown causes.
-func drained(err error) error {
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.inFlight.Add(1)
+	defer s.inFlight.Add(-1)
+	if s.ending.Load() && r.Header.Get("Upgrade") == "" {
+		w.Header().Set("Connection", "close")
+	}
+	s.handler.ServeHTTP(w, r)
+}
+
+// announce has callers leave: every answer to a request that comes from now on closes its connection.
+func (s *server) announce() { s.ending.Store(true) }
+
+// drain takes no new connections, and returns when no call is in flight, or cuts off those that are when ctx ends.
+func (s *server) drain(ctx context.Context) error {
+	err := s.listener.Close()
+	// This closes idle connections, which have not been used since the end was announced, and others behind their answer.
+	s.http.SetKeepAlivesEnabled(false)
+	look := time.NewTicker(drainPause)
+	defer look.Stop()
+	for quiet := time.Duration(0); quiet < firstBytes; quiet += drainPause {
+		if s.inFlight.Load() > 0 {
+			quiet = 0
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			s.log.Warn("calls were cut off at the drain's deadline", "in_flight", s.inFlight.Load())
+			return errors.Join(err, s.end())
+		}
+	}
+	return errors.Join(err, s.end())
+}
+
+// end closes all that is open.
+func (s *server) end() error {
+	err := s.http.Close()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil // the listener, by drain
 	}
 	return err
+}
+
+// listeners are the gateway's and the provider's.
+type listeners struct{ gateway, provider *server }
+
+// openListeners begins to answer on both or on none.
+func openListeners(log *slog.Logger, cfg config, gateway, provider http.Handler) (l listeners, err error) {
+	if l.gateway, err = listen(log, cfg.gatewayListen, gateway); err != nil {
+		return listeners{}, err
+	}
+	if l.provider, err = listen(log, cfg.providerListen, provider); err != nil {
+		return listeners{}, errors.Join(err, l.gateway.end())
+	}
+	return l, nil
+}
+
+// wait returns when ctx ends, or an error when a listener breaks.
+func (l listeners) wait(ctx context.Context) error {
+	select {
+	case err := <-l.gateway.failed:
+		return fmt.Errorf("serve clients: %w", err)
+	case err := <-l.provider.failed:
+		return fmt.Errorf("serve as a provider: %w", err)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+func (l listeners) announce() {
+	l.gateway.announce()
+	l.provider.announce()
+}
+
+// drain ends the gateway's first: calls that wait on it for a replica go on when the replica's watchdog tells the provider's
+// listener that it is ready.
+func (l listeners) drain(ctx context.Context) error {
+	if l.gateway == nil {
+		return nil // never opened
+	}
+	return errors.Join(l.gateway.drain(ctx), l.provider.drain(ctx))
 }

@@ -64,6 +64,8 @@ var table = []row{
 	{is: heapstore.ErrQuota, status: http.StatusRequestEntityTooLarge},
 	// The contract chose the key, and not the caller.
 	{is: heapstore.ErrBadKey, status: http.StatusBadGateway},
+	{is: heapstore.ErrLocked, status: http.StatusServiceUnavailable, retry: wakeSeconds,
+		text: "another provider has the contracts' heaps still"},
 	shuttingDown,
 	{is: errQuery, status: http.StatusUnprocessableEntity},
 	{is: errRefused, status: http.StatusUnauthorized, text: errRefused.Error()},

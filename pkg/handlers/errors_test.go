@@ -48,6 +48,7 @@ func TestErrorWriter(t *testing.T) {
 		{heapstore.ErrQuota, 413, "quota", "DEBUG"},
 		{heapstore.ErrBadKey, 502, "key", "WARN"},
 		{heapstore.ErrClosed, 503, "shutting down", "WARN"},
+		{fmt.Errorf("commit: %w", heapstore.ErrLocked), 503, "another provider", "WARN"},
 		{invoke.ErrSlowRequest, 408, "in time", "DEBUG"},
 		{invoke.ErrAnswerTooLarge, 413, "too large", "DEBUG"},
 		{invoke.ErrUnstorable, 502, "cannot be stored", "WARN"},

@@ -37,10 +37,11 @@
 // Methods marked memory only never wait for the API server: with it gone, all that is known goes on being served, and the
 // watches recover by themselves. After Create, Update, Scale or Delete has returned nil, Lookup shows it. Rounds for one
 // function never overlap; those for different functions run in parallel. Every round may be cut off anywhere and begun
-// again: a crash leaves nothing behind that the next round does not find, and a record goes last. Of several
-// providers one reconciles; the others watch, and serve what they see. Pods of an earlier
-// record of the same name are never endpoints of the present one. Installing another version of the provider restarts no
-// function, and one that runs goes on being served though its record is not valid, or is not any more. A function at zero costs no object but its record and, in memory, 2.5 KiB.
+// again: a crash leaves nothing behind that the next round does not find, and a record goes last. Of several providers one
+// reconciles; the others watch, and serve what they see. Pods of an earlier record of the same name are never endpoints of
+// the present one. Installing another version of the provider restarts no function, and one that runs goes on being served
+// though its record is not valid, or is not any more. A function at zero costs no object but its record and, in memory,
+// 2.5 KiB.
 //
 // Images are resolved to digests once per rollout, so all replicas run the same bytes. A registry out of reach is no
 // error unless the image's own command is needed, which nobody else can tell: Kubernetes does not show the configuration

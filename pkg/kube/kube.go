@@ -180,29 +180,36 @@ func (cfg *Config) fill() {
 	cfg.REST.UserAgent = "dc-provider"
 }
 
-// Run watches the cluster and reconciles until ctx ends, and returns when all that it started has ended. It may be called
-// once.
+// Run watches the cluster until ctx ends, and returns when all that it started has ended. It may be called once.
 func (c *Cluster) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	c.watch(ctx, g)
 	g.Go(func() error { c.table.run(ctx); return nil })
 	g.Go(func() error {
-		<-ctx.Done()
-		c.queue.ShutDown()
-		return nil
-	})
-	g.Go(func() error {
-		if !c.waitSynced(ctx) {
-			return nil
-		}
-		c.log.Info("watching the cluster")
-		close(c.synced)
-		for range c.cfg.Workers {
-			g.Go(func() error { c.work(ctx); return nil })
+		if c.waitSynced(ctx) {
+			c.log.Info("watching the cluster")
+			close(c.synced)
 		}
 		return nil
 	})
 	return g.Wait()
+}
+
+// Reconcile makes the cluster be as the records ask, once the caches are filled, until ctx ends. It returns when
+// no round is under way any more. It may be called once, and of all providers of a cluster one at a time should: two would
+// do the same work, and undo each other's if they are of different versions.
+func (c *Cluster) Reconcile(ctx context.Context) {
+	select {
+	case <-c.synced:
+	case <-ctx.Done():
+	}
+	var workers sync.WaitGroup
+	for range c.cfg.Workers {
+		workers.Go(func() { c.work(ctx) })
+	}
+	<-ctx.Done()
+	c.queue.ShutDown()
+	workers.Wait()
 }
 
 // Synced is closed once the caches hold what the cluster held when Run began.

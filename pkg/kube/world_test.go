@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -66,11 +67,14 @@ func (w *world) start(edit func(*Config)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.cluster.Run(ctx) }()
+	var reconciling sync.WaitGroup
+	reconciling.Go(func() { w.cluster.Reconcile(ctx) })
 	w.stop = func() {
 		cancel()
 		if err := <-done; err != nil {
 			w.Errorf("Run: %v", err)
 		}
+		reconciling.Wait()
 		w.stop = func() {}
 	}
 	w.Cleanup(func() { w.stop() })

@@ -72,10 +72,8 @@ func New(cfg Config) (*Scaler, error) {
 	}, nil
 }
 
-// Run makes a round every Interval until ctx ends, and returns when all it started has ended, wakes included. A Scaler
-// runs once.
+// Run makes a round every Interval until ctx ends. A Scaler runs once; Wake goes on without it, until Close.
 func (s *Scaler) Run(ctx context.Context) error {
-	defer s.stopWakes()
 	clock := newIdleClock(s.cfg.Now())
 	ticker := time.NewTicker(s.cfg.Interval)
 	defer ticker.Stop()

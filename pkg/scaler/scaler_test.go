@@ -66,6 +66,7 @@ func (w *world) run(t *testing.T) *Scaler {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
+		s.Close()
 	})
 	synctest.Wait()
 	return s
@@ -439,23 +440,30 @@ func TestWake_UnknownFunction(t *testing.T) {
 	}
 }
 
-func TestRun_EndsItsWakes(t *testing.T) {
+func TestClose_EndsWakesThatOutlivedRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
 		f := w.deploy(cow, 0, afterTenMinutes)
 		s := w.scaler(t)
 		w.hold = func(ctx context.Context, _ int) { <-ctx.Done() }
 		ctx, cancel := context.WithCancel(t.Context())
-		ended, woken := make(chan error), make(chan error)
+		ended, woken := make(chan error), make(chan error, 1)
 		go func() { ended <- s.Run(ctx) }()
 		go func() { woken <- s.Wake(t.Context(), f) }()
 		synctest.Wait()
 		cancel()
-		if err := <-woken; err == nil {
-			t.Error("a wake that was cut off succeeded")
-		}
 		if err := <-ended; err != nil {
 			t.Error(err)
+		}
+		synctest.Wait()
+		select {
+		case err := <-woken:
+			t.Errorf("the wake ended with Run: %v", err)
+		default:
+		}
+		s.Close()
+		if err := <-woken; err == nil {
+			t.Error("a wake that was cut off succeeded")
 		}
 		if err := s.Wake(t.Context(), f); !errors.Is(err, ErrStopped) {
 			t.Errorf("after the end: %v", err)

@@ -133,8 +133,8 @@ func (s *Scaler) wakeUp(ctx context.Context, ref function.Ref) error {
 	return nil
 }
 
-// stopWakes ends all wakes and waits for them.
-func (s *Scaler) stopWakes() {
+// Close ends all wakes and waits for them. Wake refuses from then on.
+func (s *Scaler) Close() {
 	s.wakes.mu.Lock()
 	s.wakes.stopped = true
 	for _, w := range s.wakes.of {

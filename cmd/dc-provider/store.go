@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+	"github.com/dragonchain/dc-provider/pkg/heapstore"
+)
+
+// lockPatience is how long one try to get the store's file from another provider lasts. bbolt looks every 50 ms meanwhile.
+const lockPatience = time.Second
+
+// store is the heap store, which belongs to one provider at a time. One that takes another's place is up before the other
+// has let go of it: whoever needs it waits, and everything else is served meanwhile. It is the Store of package invoke and
+// the Heaps of package handlers.
+type store struct {
+	path    string
+	options heapstore.Options
+	// patience is how long a call waits for the store.
+	patience time.Duration
+
+	opened chan struct{} // closed when bolt is set
+	bolt   *heapstore.Bolt
+
+	mu sync.Mutex
+	// calls are those of contracts that are under way; ended says that no other may begin.
+	calls int
+	ended bool
+	idle  chan struct{} // closed when the last call has ended after ended was set
+}
+
+func newStore(path string, options heapstore.Options, patience time.Duration) *store {
+	options.LockTimeout = lockPatience
+	return &store{path: path, options: options, patience: patience, opened: make(chan struct{}), idle: make(chan struct{})}
+}
+
+// open waits until no other provider has the store, and opens it. It returns false if ctx ended before.
+func (s *store) open(ctx context.Context, log *slog.Logger) (bool, error) {
+	for told := false; ctx.Err() == nil; {
+		bolt, err := heapstore.OpenBolt(s.path, s.options)
+		switch {
+		case err == nil:
+			s.bolt = bolt
+			close(s.opened)
+			return true, nil
+		case !errors.Is(err, heapstore.ErrLocked):
+			return false, err
+		case !told:
+			log.Info("another provider still has the heap store, contracts wait for it")
+			told = true
+		}
+	}
+	return false, nil
+}
+
+// wait returns when the store is open.
+func (s *store) wait(ctx context.Context) (*heapstore.Bolt, error) {
+	select {
+	case <-s.opened:
+		return s.bolt, nil
+	default:
+	}
+	patience := time.NewTimer(s.patience)
+	defer patience.Stop()
+	select {
+	case <-s.opened:
+		return s.bolt, nil
+	case <-patience.C:
+		return nil, heapstore.ErrLocked
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// begin waits for the store and keeps it from being closed until end is called, for one call of a contract.
+func (s *store) begin(ctx context.Context) (end func(), err error) {
+	if _, err := s.wait(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return nil, heapstore.ErrClosed
+	}
+	s.calls++
+	return s.endCall, nil
+}
+
+func (s *store) endCall() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.calls--; s.ended && s.calls == 0 {
+		close(s.idle)
+	}
+}
+
+// drain lets no other call of a contract begin, and returns when none is under way or ctx has ended. It may be called once.
+func (s *store) drain(ctx context.Context) {
+	s.mu.Lock()
+	s.ended = true
+	if s.calls == 0 {
+		close(s.idle)
+	}
+	s.mu.Unlock()
+	select {
+	case <-s.idle:
+	case <-ctx.Done():
+	}
+}
+
+// close lets go of the store, if it was ever had. open must have returned.
+func (s *store) close() error {
+	if s.bolt == nil {
+		return nil
+	}
+	return s.bolt.Close()
+}
+
+func (s *store) Create(ctx context.Context, h heapstore.Heap) error {
+	b, err := s.wait(ctx)
+	if err != nil {
+		return err
+	}
+	return b.Create(ctx, h)
+}
+
+func (s *store) Drop(ctx context.Context, h heapstore.Heap) error {
+	b, err := s.wait(ctx)
+	if err != nil {
+		return err
+	}
+	return b.Drop(ctx, h)
+}
+
+func (s *store) Commit(ctx context.Context, h function.Heap, writes []function.HeapWrite, quotaBytes int64) error {
+	b, err := s.wait(ctx)
+	if err != nil {
+		return err
+	}
+	return b.Commit(ctx, h, writes, quotaBytes)
+}
+
+func (s *store) Get(ctx context.Context, h function.Heap, key string) ([]byte, error) {
+	b, err := s.wait(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return b.Get(ctx, h, key)
+}
+
+func (s *store) List(ctx context.Context, h function.Heap, prefix, after string, limit int) (keys []string, next string, err error) {
+	b, err := s.wait(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	return b.List(ctx, h, prefix, after, limit)
+}
