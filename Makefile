@@ -135,7 +135,7 @@ test-dev: packages tools ## the dev cluster itself: two nodes, kill -9 of each p
 	cd dev/cluster && go test -count=1 -timeout 10m -tags cluster -run TestCluster -v . -root $(DEV)
 
 .PHONY: bench
-bench: ## measure ours beside theirs, some minutes: SCENARIOS='watchdog/.*' ROUNDS=5 BENCH_FLAGS='-d 3s', -full, -list
+bench: ## measure ours beside theirs, 7 minutes: SCENARIOS='watchdog/.*' ROUNDS=5, BENCH_FLAGS='-d 3s', -list, -full (an hour)
 	@dev/packages.sh bench
 	@dev/bench.sh -run '$(SCENARIOS)' $(if $(ROUNDS),-n $(ROUNDS)) $(BENCH_FLAGS)
 

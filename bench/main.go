@@ -62,7 +62,8 @@ func parse(args []string, errs io.Writer) (o options, err error) {
 	flags.StringVar(&o.root, "root", ".", "root of the repository, a `folder`")
 	flags.StringVar(&o.out, "out", ".dev/bench", "`folder` for tools and results")
 	flags.StringVar(&o.run, "run", "", "`regexp` that the names of scenarios must match as a whole")
-	flags.StringVar(&o.url, "url", "", "`URL` of a function of an OpenFaaS-compatible installation, to take part where bodies are small")
+	flags.StringVar(&o.url, "url", "", "`URL` of a function of an OpenFaaS-compatible installation, to take part where bodies are small; "+
+		"a path is one of OPENFAAS_URL")
 	flags.IntVar(&o.rounds, "n", 0, "`rounds` of each scenario (default 3, with -full 10)")
 	flags.DurationVar(&o.duration, "d", 0, "`time` of a turn, a third of it before as warm-up (default 1.5s, with -full 5s)")
 	flags.BoolVar(&o.full, "full", false, "more and longer rounds, for figures to be kept")
@@ -111,6 +112,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	tools, err := contest.Open(bin)
 	if err != nil {
 		return err
+	}
+	if strings.HasPrefix(o.url, "/") {
+		o.url = strings.TrimSuffix(os.Getenv("OPENFAAS_URL"), "/") + o.url
 	}
 	known, err := all(ctx, tools, o.url)
 	if err != nil {

@@ -119,3 +119,14 @@ func TestTools_Open(t *testing.T) {
 		t.Errorf("got %v, %v", got, err)
 	}
 }
+
+func TestReason(t *testing.T) {
+	const module = "example.org/a@1"
+	const out = "go: example.org/a@1: example.org/a@1: invalid version: 403 Forbidden\n\tserver response: no"
+	if got, want := reason(module, out, errors.New("exit status 1")), "go install "+module+": invalid version: 403 Forbidden"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := reason(module, "", errors.New("no go")), "go install "+module+": no go"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -85,7 +85,7 @@ func Prepare(ctx context.Context, root, folder string, with map[string]string, l
 		fmt.Fprintf(log, "building %s\n", module)
 		out, err := goCommand(ctx, folder, []string{"GOBIN=" + folder, "GOFLAGS="}, "install", "-trimpath", "-ldflags", "-s -w", module)
 		if err != nil {
-			tools[name] = Tool{Missing: fmt.Sprintf("go install %s: %v: %s", module, err, firstLine(out))}
+			tools[name] = Tool{Missing: reason(module, out, err)}
 			fmt.Fprintf(log, "  not there: %s\n", tools[name].Missing)
 			continue
 		}
@@ -139,6 +139,18 @@ func output(ctx context.Context, dir, name string, args ...string) string {
 	cmd.Dir = dir
 	out, _ := cmd.CombinedOutput() // wrk exits with 1 when asked for its version
 	return strings.TrimSpace(string(out))
+}
+
+// reason says why a module cannot be installed, in the first line that go said, without the module's name over and over.
+func reason(module, out string, err error) string {
+	line := firstLine(out)
+	if i := strings.LastIndex(line, module); i >= 0 {
+		line = strings.TrimPrefix(line[i+len(module):], ": ")
+	}
+	if line == "" {
+		line = err.Error()
+	}
+	return fmt.Sprintf("go install %s: %s", module, line)
 }
 
 func firstLine(text string) string {

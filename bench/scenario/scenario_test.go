@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -204,5 +205,30 @@ Transfer/sec:      5.00MB
 		if _, err := parseWrk(bad); err == nil {
 			t.Errorf("no error for %q", bad)
 		}
+	}
+}
+
+// The distribution's proxies themselves say whether they understand what is written for them.
+func TestFronts_Configurations(t *testing.T) {
+	for path, tt := range map[string]struct {
+		front front
+		check []string
+	}{"/usr/sbin/nginx": {nginxProxy, []string{"-t"}}, "/usr/sbin/haproxy": {haproxyProxy, []string{"-c"}}} {
+		t.Run(tt.front.name, func(t *testing.T) {
+			if _, err := os.Stat(path); err != nil {
+				t.Skip("not installed")
+			}
+			port, err := contest.Port()
+			if err != nil {
+				t.Fatal(err)
+			}
+			args, err := tt.front.command(t.TempDir(), port, port)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command(path, append(args, tt.check...)...).CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
 	}
 }

@@ -31,7 +31,8 @@ func main() {
 	}
 }
 
-func run(address, debug, behind string, known int) error {
+// newProxy knows so many functions, all at one endpoint.
+func newProxy(behind string, known int) (*proxy.Proxy, error) {
 	functions := map[function.Ref]*function.Function{}
 	// More than any scenario has in flight: what is measured is the way of a call, not its wait.
 	labels := map[string]string{"com.openfaas.max_inflight": "4096"}
@@ -39,12 +40,12 @@ func run(address, debug, behind string, known int) error {
 		ref := function.Ref{Name: fmt.Sprintf("f%d", i), Namespace: namespace}
 		f, err := function.New(function.Spec{Ref: ref, Image: "bench", Labels: labels})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		f.ID, f.Replicas, f.Created = ref.Name, 1, time.Now()
 		functions[ref] = f
 	}
-	p, err := proxy.New(proxy.Config{
+	return proxy.New(proxy.Config{
 		Lookup: func(ref function.Ref) (*function.Function, bool) { f, ok := functions[ref]; return f, ok },
 		// A list of its own for each, as it would come from a cluster.
 		Endpoints: func(ref function.Ref) []function.Endpoint {
@@ -52,6 +53,10 @@ func run(address, debug, behind string, known int) error {
 		},
 		Error: func(w http.ResponseWriter, _ *http.Request, err error) { http.Error(w, err.Error(), status(err)) },
 	})
+}
+
+func run(address, debug, behind string, known int) error {
+	p, err := newProxy(behind, known)
 	if err != nil {
 		return err
 	}
