@@ -422,3 +422,87 @@ func BenchmarkAdmit(b *testing.B) {
 		}
 	})
 }
+
+// Everything that can happen to a function happens while it is called: endpoints come, go and fail, it is retired, resumed,
+// evicted and forgotten. Every call ends, the limit holds, and nothing is left.
+func TestLimit_UnderAllKindsOfChange(t *testing.T) {
+	for _, forgets := range []bool{false, true} {
+		t.Run(fmt.Sprintf("forgets=%v", forgets), func(t *testing.T) {
+			const limit, callers, rounds = 3, 200, 20
+			p := newPlane(t, limit, 4, func(c *Config) {
+				c.QueueDepth, c.CacheSize, c.WakeTimeout = callers, 1, time.Minute
+			})
+			all := p.proxy.cfg.Endpoints(echo)
+			held := map[string]*atomic.Int64{}
+			for _, e := range all {
+				held[e.Address] = new(atomic.Int64)
+			}
+			other := &function.Function{Spec: function.Spec{Ref: function.Ref{Name: "other"}}, ID: "1"}
+			stop := make(chan struct{})
+			var changes, calls sync.WaitGroup
+			changes.Go(func() {
+				for {
+					select {
+					case <-stop:
+						p.proxy.SetEndpoints(echo, "1", all)
+						p.proxy.Resume(echo)
+						return
+					case <-time.After(rand.N(300 * time.Microsecond)):
+					}
+					switch rand.IntN(6) {
+					case 0:
+						p.proxy.SetEndpoints(echo, "1", nil)
+					case 1, 2:
+						p.proxy.SetEndpoints(echo, "1", all[rand.IntN(len(all)):])
+					case 3:
+						if p.proxy.Quiesce(echo) {
+							p.proxy.Resume(echo)
+						}
+					case 4: // evicts echo
+						c := p.proxy.newCall(other, time.Now())
+						if placed, _, err := c.place(c.came); !placed {
+							t.Error(err)
+						}
+						c.end()
+					case 5:
+						if forgets {
+							p.proxy.Forget(echo)
+						}
+					}
+				}
+			})
+			for range callers {
+				calls.Go(func() {
+					for range rounds {
+						ctx, cancel := context.WithCancel(t.Context())
+						if rand.IntN(5) == 0 {
+							time.AfterFunc(rand.N(time.Millisecond), cancel)
+						}
+						c, err := p.acquire(ctx)
+						if err == nil {
+							n := held[c.slot.endpoint.Address]
+							if got := n.Add(1); got > limit && !forgets { // a function that is new knows nothing of the old
+								t.Errorf("%d calls at one endpoint", got)
+							}
+							time.Sleep(rand.N(20 * time.Microsecond)) // the function works
+							n.Add(-1)
+							if rand.IntN(3) == 0 {
+								c.failed()
+							} else {
+								c.answered()
+							}
+						} else if !errors.Is(err, ErrCanceled) {
+							t.Error(err)
+						}
+						c.end()
+						cancel()
+					}
+				})
+			}
+			calls.Wait()
+			close(stop)
+			changes.Wait()
+			p.wantIdle()
+		})
+	}
+}
