@@ -12,6 +12,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
+// maxScrapes is how many may read the metrics at once; more are told to come again.
+const maxScrapes = 8
+
 // metrics counts the requests of the management routes, under the names of OpenFaaS's provider. Calls of functions are
 // counted by the data plane.
 type metrics struct {
@@ -73,6 +76,8 @@ func Metrics(registry *prometheus.Registry, log *slog.Logger) http.Handler {
 	mux.Handle("/metrics", promhttp.InstrumentMetricHandler(registry, promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		Registry: registry,
+		// Each takes memory by the number of functions, and nobody says who asks.
+		MaxRequestsInFlight: maxScrapes,
 	})))
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet {

@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/dragonchain/dc-provider/pkg/function"
 )
 
@@ -200,6 +202,43 @@ func TestLimit_OverHTTP(t *testing.T) {
 	}
 	if load := w.proxy.Load(echo); load.InFlight != 0 || load.Waiting != 0 {
 		t.Errorf("load %+v after all", load)
+	}
+}
+
+// Those who waited for a wake do not fall upon the first replica all at once.
+func TestLimit_AfterAWake(t *testing.T) {
+	const callers, limit = 100, 5
+	w, registry := newMeteredWorld(t, nil)
+	w.deploy(echo).Policy.MaxInFlight = limit
+	var now, worst atomic.Int64
+	begin := make(chan struct{})
+	replica := w.replica("echo-0", func(http.ResponseWriter, *http.Request) {
+		if n := now.Add(1); n > limit {
+			worst.Store(n)
+		}
+		<-begin
+		now.Add(-1)
+	})
+	var group sync.WaitGroup
+	for range callers {
+		group.Go(func() { w.wantStatus("/function/echo", 200) })
+	}
+	for range callers {
+		w.awaitWake()
+	}
+	w.setEndpoints(echo, replica)
+	w.await(func() bool { return now.Load() == limit })
+	if load := w.proxy.Load(echo); load.InFlight != limit || load.Waiting != callers-limit {
+		t.Errorf("load %+v", load)
+	}
+	close(begin)
+	group.Wait()
+	if worst.Load() != 0 {
+		t.Errorf("the replica had %d calls at once, its limit is %d", worst.Load(), limit)
+	}
+	w.await(func() bool { return w.proxy.Invocations(echo) == callers })
+	if n := series(t, registry, "dc_proxy_phase_seconds", echo.String(), "wake").GetHistogram().GetSampleCount(); n != callers {
+		t.Errorf("%d calls waited for the wake, want %d", n, callers)
 	}
 }
 
@@ -432,6 +471,8 @@ func TestLimit_UnderAllKindsOfChange(t *testing.T) {
 			p := newPlane(t, limit, 4, func(c *Config) {
 				c.QueueDepth, c.CacheSize, c.WakeTimeout = callers, 1, time.Minute
 			})
+			registry := prometheus.NewPedanticRegistry()
+			registry.MustRegister(p.proxy.Metrics())
 			all := p.proxy.cfg.Endpoints(echo)
 			held := map[string]*atomic.Int64{}
 			for _, e := range all {
@@ -449,7 +490,7 @@ func TestLimit_UnderAllKindsOfChange(t *testing.T) {
 						return
 					case <-time.After(rand.N(300 * time.Microsecond)):
 					}
-					switch rand.IntN(6) {
+					switch rand.IntN(7) {
 					case 0:
 						p.proxy.SetEndpoints(echo, "1", nil)
 					case 1, 2:
@@ -467,6 +508,10 @@ func TestLimit_UnderAllKindsOfChange(t *testing.T) {
 					case 5:
 						if forgets {
 							p.proxy.Forget(echo)
+						}
+					case 6:
+						if _, err := registry.Gather(); err != nil {
+							t.Error(err)
 						}
 					}
 				}
