@@ -22,6 +22,10 @@ ROUNDS       ?=
 CONTAINERD_VERSION  := v2.2.1
 STATICCHECK_VERSION := v0.8.2
 
+ifneq ($(filter $(CLUSTER),bench bin cache external images stamp),)
+$(error CLUSTER=$(CLUSTER): .dev/$(CLUSTER) is used for something else)
+endif
+
 DEV   := $(CURDIR)/.dev
 BIN   := $(DEV)/bin
 STAMP := $(DEV)/stamp

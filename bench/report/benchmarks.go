@@ -7,14 +7,15 @@ import (
 	"strings"
 )
 
-// Benchmarks writes the samples in Go's benchmark format, the configuration first. Those of a scenario that failed are not there.
+// Benchmarks writes the samples in Go's benchmark format. Those of a scenario that failed are not there. The machine is its
+// configuration; what differs from run to run is in lines that benchstat passes over, as it would compare no two runs otherwise.
 func (r *Results) Benchmarks() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "goos: %s\ngoarch: %s\npkg: github.com/dragonchain/dc-provider/bench\ncpu: %s\ncpus: %d\nkernel: %s\nload-average: %s\nplacement: %s\n",
-		r.Machine.OS, r.Machine.Arch, r.Machine.CPU, r.Machine.CPUs, r.Machine.Kernel, r.Machine.Busy, r.Placement)
+	fmt.Fprintf(&b, "goos: %s\ngoarch: %s\npkg: github.com/dragonchain/dc-provider/bench\ncpu: %s\n", r.Machine.OS, r.Machine.Arch, r.Machine.CPU)
+	fmt.Fprintf(&b, "# %s\n# %s\n", r.Machine, r.Placement)
 	for _, name := range slices.Sorted(maps.Keys(r.Tools)) {
 		if tool := r.Tools[name]; tool.Missing == "" {
-			fmt.Fprintf(&b, "%s: %s\n", name, tool.Version)
+			fmt.Fprintf(&b, "# %s: %s\n", name, tool.Version)
 		}
 	}
 	for _, s := range r.Scenarios {

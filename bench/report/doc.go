@@ -14,7 +14,7 @@
 // # Files
 //
 //	FOLDER/TIME/results.json   everything, with each latency histogram as pairs of nanoseconds and count
-//	            bench.txt      Go's benchmark format: benchstat -col /contestant bench.txt
+//	            bench.txt      Go's benchmark format: benchstat -col /contestant bench.txt, benchstat OLD NEW
 //	            report.md      tables, goals and plots
 //	            *.svg          the plots
 //

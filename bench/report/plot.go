@@ -28,8 +28,8 @@ func (s *Scenario) plots() []plot {
 var colours = []string{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999"}
 
 const (
-	width                    = 760
-	left, right, top, bottom = 170, 30, 40, 40
+	width                    = 820
+	left, right, top, bottom = 220, 40, 40, 40
 )
 
 // canvas collects the elements of an image.

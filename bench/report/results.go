@@ -103,7 +103,7 @@ func (r *Results) Save(dir string) (string, error) {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", fmt.Errorf("keep results: %w", err)
 	}
-	raw, err := json.MarshalIndent(r, "", " ")
+	raw, err := json.Marshal(r)
 	if err != nil {
 		return "", fmt.Errorf("keep results: %w", err)
 	}
