@@ -138,7 +138,7 @@ func forwarderTo(tb testing.TB, endpoint string) string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(pool.Close)
+	tb.Cleanup(pool.CloseIdle)
 	s := startServer(tb, ServerConfig{Handler: func(x *Exchange) {
 		if err := x.Forward(pool, nil, nil); err != nil && !x.Begun() {
 			x.Answer(http.StatusBadGateway, []byte(err.Error()))

@@ -49,6 +49,7 @@ var (
 	errCodingLength  = bad("Transfer-Encoding together with Content-Length")
 	errCodingVersion = bad("Transfer-Encoding in HTTP/1.0")
 	errCodings       = bad("more than one Transfer-Encoding")
+	errOptions       = bad("too many options in Connection")
 	errCoding        = &refusal{http.StatusNotImplemented, "unknown Transfer-Encoding"}
 	errVersion       = &refusal{http.StatusHTTPVersionNotSupported, "unknown version of HTTP"}
 	errTargetLong    = &refusal{http.StatusRequestURITooLong, "the target is too long"}

@@ -32,6 +32,7 @@ type Exchange struct {
 	passed bool
 	asked  bool // the client was asked for the body
 	begun  bool // some of an answer was sent
+	status int  // of it
 	cut    bool // the answer is not whole
 	keep   bool // the connection goes on after the answer
 	ctx    *exchangeContext
@@ -59,6 +60,7 @@ func (x *Exchange) begin() {
 	x.body.begin(&x.in, x.length)
 	x.held, x.Data, x.upload = nil, nil, nil
 	x.passed, x.asked, x.begun, x.cut, x.keep = false, false, false, false, false
+	x.status = 0
 }
 
 // exchangeContext is what Context has made.
@@ -96,6 +98,9 @@ func (x *Exchange) SetDeadline(t time.Time) {
 
 // Begun tells whether some of an answer was sent, so that no other can be given.
 func (x *Exchange) Begun() bool { return x.begun }
+
+// Status is that of the answer that was begun, or 0. Interim answers do not count.
+func (x *Exchange) Status() int { return x.status }
 
 // RemoteAddr is the client's address.
 func (x *Exchange) RemoteAddr() *net.TCPAddr { return x.conn.tcp.RemoteAddr().(*net.TCPAddr) }
@@ -206,6 +211,7 @@ func (x *Exchange) Answer(status int, body []byte) error {
 		panic("http1: a second answer")
 	}
 	x.keepAfterAnswer()
+	x.status = status
 	x.out = appendStatus(x.out[:0], status, nil)
 	x.out = append(x.out, x.ToClient.add...)
 	x.out = x.appendDate(x.out)

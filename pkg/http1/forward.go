@@ -360,6 +360,7 @@ func (x *Exchange) relay() error {
 	if err := x.first(toChunked); err != nil {
 		return x.noAnswer(err)
 	}
+	x.status = res.Status
 	if err := x.flush(); err != nil || x.answer.ended() {
 		return err
 	}

@@ -33,7 +33,7 @@ func forwardTo(t testing.TB, address string, prepare func(*Exchange)) relayed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(pool.Close)
+	t.Cleanup(pool.CloseIdle)
 	r := relayed{pool: pool, errs: make(chan error, 1000)}
 	r.testServer = startServer(t, ServerConfig{Handler: func(x *Exchange) {
 		if prepare != nil {

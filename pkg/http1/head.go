@@ -79,6 +79,9 @@ func kindOf(name []byte) kind {
 	return plain
 }
 
+// mostOptions is how many names Connection may have.
+const mostOptions = 64
+
 // Lengths of a body that are no number of bytes.
 const (
 	chunked    = -1
@@ -224,8 +227,8 @@ func (m *message) note(f Field) error {
 
 // checkFraming is done when all fields are known.
 func (m *message) checkFraming() error {
-	if m.has&(1<<kindConnection) != 0 {
-		m.noteConnection()
+	if m.has&(1<<kindConnection) != 0 && !m.noteConnection() {
+		return errOptions
 	}
 	if m.has&(1<<kindTransferEncoding) != 0 {
 		switch {
@@ -240,15 +243,18 @@ func (m *message) checkFraming() error {
 }
 
 // noteConnection marks the fields that Connection names as those of one connection. It cannot name what the message's framing and
-// routing rest on.
-func (m *message) noteConnection() {
-	closes := false
+// routing rest on. It returns false if it names too many: each is looked for in all fields.
+func (m *message) noteConnection() bool {
+	closes, count := false, 0
 	for i := range m.Fields {
 		if m.Fields[i].kind != kindConnection {
 			continue
 		}
 		eachToken(m.Fields[i].Value, func(token []byte) {
+			count++
 			switch {
+			case count > mostOptions:
+				return
 			case equalFold(token, "close"):
 				closes = true
 			case equalFold(token, "keep-alive"):
@@ -266,6 +272,7 @@ func (m *message) noteConnection() {
 	if closes {
 		m.keepAlive = false
 	}
+	return count <= mostOptions
 }
 
 // parseLength reads a Content-Length: digits alone, of a number that leaves room for arithmetic.

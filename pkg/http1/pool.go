@@ -36,11 +36,10 @@ type Pool struct {
 	cfg  PoolConfig
 	tick atomic.Uint32 // counts quarters of IdleTimeout while connections are idle
 
-	mu     sync.Mutex
-	idle   []*endpointConn // the last one is used next
-	timer  *time.Timer     // nil until it is needed
-	ticks  bool            // the timer runs
-	closed bool
+	mu    sync.Mutex
+	idle  []*endpointConn // the last one is used next
+	timer *time.Timer     // nil until it is needed
+	ticks bool            // the timer runs
 }
 
 // NewPool returns a Pool. It connects to nobody before the first request.
@@ -58,15 +57,11 @@ func NewPool(cfg PoolConfig) (*Pool, error) {
 	return &Pool{cfg: cfg}, nil
 }
 
-// Close closes the idle connections, and the others when their exchanges end. A request that comes later still gets one.
-func (p *Pool) Close() {
+// CloseIdle closes the connections that carry no request.
+func (p *Pool) CloseIdle() {
 	p.mu.Lock()
 	idle := p.idle
-	p.idle, p.closed = nil, true
-	if p.timer != nil {
-		p.timer.Stop()
-		p.ticks = false
-	}
+	p.idle = nil
 	p.mu.Unlock()
 	for _, e := range idle {
 		e.close()
@@ -113,7 +108,7 @@ func (p *Pool) put(e *endpointConn) {
 	e.tick = p.tick.Load()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || len(p.idle) >= p.cfg.MostIdle {
+	if len(p.idle) >= p.cfg.MostIdle {
 		e.close()
 		return
 	}

@@ -104,6 +104,7 @@ var strictRows = []struct {
 	{"quoted chunked", "POST / HTTP/1.1\nHost: x\nTransfer-Encoding: \"chunked\"\n\n0\n\n", 501},
 	{"empty coding", "POST / HTTP/1.1\nHost: x\nTransfer-Encoding:\n\n0\n\n", 501},
 	{"coding in 1.0", "POST / HTTP/1.0\nHost: x\nTransfer-Encoding: chunked\n\n0\n\n", 400},
+	{"many options", "GET / HTTP/1.1\nHost: x\nConnection: " + strings.Repeat("a,", 65) + "\n\n", 400},
 	{"unknown expectation", "POST / HTTP/1.1\nHost: x\nExpect: 200-ok\nContent-Length: 3\n\nabc", 417},
 	{"target too long", "GET /" + strings.Repeat("x", 1000) + " HTTP/1.1\nHost: x\n\n", 414},
 	{"endless target", "GET /" + strings.Repeat("x", 3000), 414},

@@ -22,9 +22,13 @@
 //	               │
 //	               └─► limiter ──► mode ─┬─ fork, serializing: readBody ► environment ► spawn ► quick, or follow ► finish ► answer
 //	                    (429)            ├─ streaming: environment ► spawn ► bodies pass ► finish ► end of the answer
-//	                                     ├─ http: upstream.enter (a parked process is started) ► ReverseProxy ► upstream.dial ► the function's server
+//	                                     ├─ http: upstream.enter (a parked process is started) ► upstream.dial ► the function's server
 //	                                     ├─ lambda: Pool ► the process that asks next
 //	                                     └─ static: a file
+//
+// In mode http package http1 stands before net/http, and serves and forwards what is plain: exchange is then what invoke is, and
+// httpMode.forward what ServeHTTP is. Upgrades, HTTP/2, CONNECT, absolute targets and whatever may be one of our own paths go on to
+// net/http, together with the rest of their connection, where ReverseProxy forwards.
 //
 // The life of a watchdog:
 //
@@ -98,7 +102,10 @@
 //     is answered 500 and the end of its time 504. From then on the answer is broken off, or tells X-Exit-Code and X-Dcw-Reason in its
 //     trailers if the caller has sent "TE: trailers". An answer does not wait for a body that the process no longer reads; its connection
 //     is closed. A body that breaks off ends the invocation, so that no process takes it for a whole one.
-//   - A body that cannot be read is answered 400 in modes serializing and streaming too.
+//   - A body that cannot be read is answered 400 in modes serializing, streaming and http too, and in mode http 408 when it does not
+//     come in time.
+//   - mode http is as strict with requests, and with the function's answers, as package http1: what could be understood in two ways is
+//     refused with 400, or 502. It adds no Content-Type to an answer that has none.
 //   - mode static follows no link and no path out of its folder. It warns of a missing folder, and in our own dialect refuses it.
 //   - mode is fork unless it is set, or the dialect is of. Modes inproc and afterburn are refused, and so is jwt_auth, rather than ignored.
 //     A setting that the mode does not heed is warned of.
@@ -116,8 +123,8 @@
 // the container has no /proc, when only the process group is killed. No zombie stays if this program is process 1 or a subreaper; an
 // exit that belongs to an invocation is taken by nobody else. No pipe of the function is ever left unread while it may be written. An
 // invocation that was taken is answered, unless it outlives the drain deadline. What is in memory of a request and its answer is all
-// of both in modes fork and serializing, within their two limits, 64 KiB each way in mode streaming, and 32 KiB each way in mode http. DC_* variables, with the pod's secret among them,
-// are not in the function's environment, and dc-watchdog closes its own to it: see prctl(2), PR_SET_DUMPABLE. A function with
+// of both in modes fork and serializing, within their two limits, 64 KiB each way in mode streaming, and 88 KiB each way
+// in mode http. DC_* variables, with the pod's secret among them, are not in the function's environment, and dc-watchdog closes its own to it: see prctl(2), PR_SET_DUMPABLE. A function with
 // CAP_SYS_PTRACE reads it all the same.
 //
 // # Left to others

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/dragonchain/dc-provider/pkg/http1"
 )
 
 const (
@@ -30,7 +33,9 @@ type httpMode struct {
 	cfg    *Config
 	procs  *processes
 	up     *upstream
-	proxy  *httputil.ReverseProxy
+	pool   *http1.Pool            // of connections to the process
+	base   string                 // what its paths begin with
+	proxy  *httputil.ReverseProxy // for what comes through net/http
 	stdout *lineLog
 	stderr *lineLog
 	log    *slog.Logger
@@ -61,7 +66,19 @@ func newHTTPMode(cfg *Config, procs *processes, log *slog.Logger, stdout, stderr
 		IdleConnTimeout:       upstreamIdle,
 		ExpectContinueTimeout: time.Second,
 	}
-	m.drop = transport.CloseIdleConnections
+	pool, err := http1.NewPool(http1.PoolConfig{
+		Address:     cfg.Upstream.Host,
+		Dial:        func(ctx context.Context) (net.Conn, error) { return m.up.dial(ctx, "", "") },
+		IdleTimeout: upstreamIdle,
+	})
+	if err != nil {
+		panic("watchdog: " + err.Error()) // Config.check has seen to it that there is an address
+	}
+	m.pool, m.base = pool, strings.TrimSuffix(cfg.Upstream.EscapedPath(), "/")
+	m.drop = func() {
+		transport.CloseIdleConnections()
+		pool.CloseIdle()
+	}
 	m.proxy = &httputil.ReverseProxy{
 		Rewrite:        m.rewrite,
 		ModifyResponse: m.stampDuration,
@@ -332,43 +349,64 @@ func exchangeOf(r *http.Request) exchange {
 // broken answers a request for which the function gave no answer.
 func (m *httpMode) broken(w http.ResponseWriter, r *http.Request, err error) {
 	ex := exchangeOf(r)
-	state, _ := m.up.now()
 	late := errors.Is(r.Context().Err(), context.DeadlineExceeded)
-	var wake *wakeError
+	f := m.failureOf(err, late)
 	switch {
-	case errors.As(err, &wake) && wake.paused:
-		w.Header().Set("Retry-After", "1")
-		m.fail(w, http.StatusServiceUnavailable, wake.Error(), ex)
-	case errors.As(err, &wake):
-		m.fail(w, http.StatusBadGateway, wake.Error(), ex)
-	case errors.Is(err, errBooting) || late && state != listening && state != ended:
-		w.Header().Set("Retry-After", "1")
-		m.fail(w, http.StatusServiceUnavailable, errBooting.Error(), ex)
-	case late:
-		m.fail(w, http.StatusGatewayTimeout, "the function ran out of time", ex)
+	case !f.unexplained:
 	case r.Context().Err() != nil:
 		m.log.Debug("caller went away", "path", r.URL.Path, "status", statusCallerGone)
 		panic(http.ErrAbortHandler) // so that no empty 200 goes to a client that has only closed its sending side
 	default:
 		m.log.Warn("the function gave no answer", "path", r.URL.Path, "call_id", r.Header.Get("X-Call-Id"), "err", err)
-		m.fail(w, http.StatusBadGateway, "the function gave no answer", ex)
 	}
-}
-
-// fail answers in place of the function. The of-watchdog knew two statuses and no body.
-func (m *httpMode) fail(w http.ResponseWriter, status int, reason string, ex exchange) {
+	status, internal, body := m.wording(f)
 	h := w.Header()
 	h.Set("X-Duration-Seconds", seconds(time.Since(ex.started)))
-	if m.cfg.Dialect == Of {
-		h.Set("X-OpenFaaS-Internal", "of-watchdog")
-		if status != http.StatusGatewayTimeout {
-			status = http.StatusInternalServerError
-		}
+	h.Set("X-OpenFaaS-Internal", internal)
+	if f.later {
+		h.Set("Retry-After", "1")
+	}
+	if body == "" {
 		w.WriteHeader(status)
 		return
 	}
-	h.Set("X-OpenFaaS-Internal", "dc-watchdog")
-	http.Error(w, reason, status)
+	http.Error(w, strings.TrimSuffix(body, "\n"), status)
+}
+
+// failure is what a caller is told when the function gave no answer.
+type failure struct {
+	status      int
+	reason      string
+	later       bool // it may be tried again
+	unexplained bool
+}
+
+// failureOf tells what err comes to, for a request that was late or not.
+func (m *httpMode) failureOf(err error, late bool) failure {
+	state, _ := m.up.now()
+	var wake *wakeError
+	switch {
+	case errors.As(err, &wake) && wake.paused:
+		return failure{status: http.StatusServiceUnavailable, reason: wake.Error(), later: true}
+	case errors.As(err, &wake):
+		return failure{status: http.StatusBadGateway, reason: wake.Error()}
+	case errors.Is(err, errBooting) || late && state != listening && state != ended:
+		return failure{status: http.StatusServiceUnavailable, reason: errBooting.Error(), later: true}
+	case late:
+		return failure{status: http.StatusGatewayTimeout, reason: "the function ran out of time"}
+	}
+	return failure{status: http.StatusBadGateway, reason: "the function gave no answer", unexplained: true}
+}
+
+// wording is how a failure is told in the dialect. The of-watchdog knew two statuses and no body.
+func (m *httpMode) wording(f failure) (status int, internal, body string) {
+	if m.cfg.Dialect != Of {
+		return f.status, "dc-watchdog", f.reason + "\n"
+	}
+	if f.status != http.StatusGatewayTimeout {
+		f.status = http.StatusInternalServerError
+	}
+	return f.status, "of-watchdog", ""
 }
 
 // bufferPool lends the buffers that bodies are copied through.

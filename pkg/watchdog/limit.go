@@ -14,12 +14,17 @@ func limitOf(cfg *Config, r *http.Request) time.Duration {
 }
 
 // askedLimit is the request's own X-Timeout, or 0.
-func askedLimit(r *http.Request) time.Duration {
-	asked, err := time.ParseDuration(r.Header.Get("X-Timeout"))
+func askedLimit(r *http.Request) time.Duration { return parseLimit(r.Header.Get("X-Timeout")) }
+
+func parseLimit(asked string) time.Duration {
+	if asked == "" {
+		return 0
+	}
+	limit, err := time.ParseDuration(asked)
 	if err != nil {
 		return 0
 	}
-	return max(asked, 0)
+	return max(limit, 0)
 }
 
 // lesser is the smaller of two limits, of which one that is not positive means none.

@@ -9,13 +9,11 @@ type limiter struct {
 	mu       sync.Mutex
 	inFlight int
 	served   uint64        // have left
-	idle     chan struct{} // closed while nothing is in flight
+	idle     chan struct{} // closed when nothing is in flight; nil unless somebody waits for that
 }
 
 func newLimiter(most int) *limiter {
-	idle := make(chan struct{})
-	close(idle)
-	return &limiter{max: most, idle: idle}
+	return &limiter{max: most}
 }
 
 // enter admits one invocation, which must leave, or refuses it.
@@ -24,9 +22,6 @@ func (l *limiter) enter() bool {
 	defer l.mu.Unlock()
 	if l.max > 0 && l.inFlight >= l.max {
 		return false
-	}
-	if l.inFlight == 0 {
-		l.idle = make(chan struct{})
 	}
 	l.inFlight++
 	return true
@@ -37,8 +32,9 @@ func (l *limiter) leave() {
 	defer l.mu.Unlock()
 	l.inFlight--
 	l.served++
-	if l.inFlight == 0 {
+	if l.inFlight == 0 && l.idle != nil {
 		close(l.idle)
+		l.idle = nil
 	}
 }
 
@@ -60,5 +56,14 @@ func (l *limiter) full() bool {
 func (l *limiter) empty() (<-chan struct{}, int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.idle, l.inFlight
+	idle := l.idle
+	if idle == nil {
+		idle = make(chan struct{})
+		if l.inFlight == 0 {
+			close(idle)
+		} else {
+			l.idle = idle
+		}
+	}
+	return idle, l.inFlight
 }

@@ -1,6 +1,7 @@
 package watchdog
 
 import (
+	"context"
 	"net"
 	"time"
 )
@@ -10,12 +11,20 @@ import (
 // The moment is for whoever has not heard yet: Kubernetes tells the provider and us at the same time when it ends a pod, and a busy
 // machine may take a while to. healthcheck_interval sets another.
 func (w *Watchdog) shutDown(ln net.Listener) {
-	w.ending.Store(true) // every answer that begins from now on closes its connection
+	w.announceEnd()
 	w.health.close()
 	_, inFlight := w.inFlight.empty()
 	w.log.Info("ending: not ready any more", "in_flight", inFlight, "healthcheck_interval", w.cfg.LameDuck.String())
 	time.Sleep(w.cfg.LameDuck)
 	w.drain(ln, w.drainLimit)
+}
+
+// announceEnd makes every answer that begins from now on close its connection.
+func (w *Watchdog) announceEnd() {
+	w.ending.Store(true)
+	if w.front != nil {
+		w.front.EndKeepAlive()
+	}
 }
 
 // drainTime is what invocations in flight get: write_timeout, as in OpenFaaS, or what Kubernetes gives a pod by default.
@@ -34,6 +43,16 @@ func drainTime(cfg *Config) time.Duration {
 func (w *Watchdog) drain(ln net.Listener, limit time.Duration) {
 	_ = ln.Close() // fails only if it is closed already
 	deadline, moment := time.After(limit), time.After(firstBytes)
+	if w.front != nil {
+		// First, for it hands connections over.
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		if w.front.Shutdown(ctx) != nil {
+			_, inFlight := w.inFlight.empty()
+			w.log.Warn("ending with invocations in flight", "in_flight", inFlight, "duration_seconds", limit.Seconds())
+			return
+		}
+	}
 	for {
 		busy, fresh, changed := w.conns.closeIdle()
 		idle, inFlight := w.inFlight.empty()

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/dragonchain/dc-provider/pkg/function/readypush"
+	"github.com/dragonchain/dc-provider/pkg/http1"
 )
 
 const (
@@ -34,8 +35,9 @@ type Watchdog struct {
 	procs      *processes
 	health     health
 	inFlight   *limiter
-	conns      *connections
-	push       *pusher // nil when there is nobody to tell
+	conns      *connections  // of net/http
+	front      *http1.Server // of HTTPMode, before net/http; set by Serve
+	push       *pusher       // nil when there is nobody to tell
 	metrics    *metrics
 	cpu        *cpuMeter
 	drainLimit time.Duration // what invocations in flight get when we end
@@ -139,7 +141,15 @@ func (w *Watchdog) Serve(ctx context.Context, ln net.Listener) error {
 	defer endCalls()
 	srv := w.server(calls)
 	front := make(chan error, 1)
-	go func() { front <- srv.Serve(ln) }()
+	if m, ok := w.mode.(*httpMode); ok {
+		var err error
+		if w.front, err = w.newFront(m, srv); err != nil {
+			panic("watchdog: " + err.Error()) // what it is made of is ours
+		}
+		go func() { front <- w.front.Serve(ln) }()
+	} else {
+		go func() { front <- srv.Serve(ln) }()
+	}
 	function := make(chan error, 1)
 	functionCtx, endFunction := context.WithCancel(background)
 	defer endFunction()
@@ -150,6 +160,9 @@ func (w *Watchdog) Serve(ctx context.Context, ln net.Listener) error {
 
 	err, functionEnded := w.wait(ctx, ln, front, function)
 	_ = srv.Close() // whatever is still open was given its time
+	if w.front != nil {
+		_ = w.front.Close() // as well
+	}
 	endCalls()
 	w.waitIdle(lastAnswers)
 	if !functionEnded {
@@ -169,7 +182,7 @@ func (w *Watchdog) wait(ctx context.Context, ln net.Listener, front, function <-
 		return nil, false
 	case err := <-function:
 		w.health.close()
-		w.ending.Store(true)
+		w.announceEnd()
 		w.drain(ln, lastAnswers)
 		return err, true
 	case err := <-front:
@@ -247,7 +260,7 @@ func (w *Watchdog) invoke(to http.ResponseWriter, r *http.Request) {
 		h.Set("Retry-After", "1")
 		rw.WriteHeader(http.StatusTooManyRequests)
 		// A caller that went away needs no answer.
-		_, _ = fmt.Fprintf(rw, "Concurrent request limit exceeded. Max concurrent requests: %d\n", w.cfg.MaxInFlight)
+		_, _ = rw.Write(w.overLimit())
 		return
 	}
 	defer w.inFlight.leave() // deferred, for an aborted answer is a panic
@@ -256,6 +269,11 @@ func (w *Watchdog) invoke(to http.ResponseWriter, r *http.Request) {
 	}
 	w.mode.ServeHTTP(rw, r)
 	rw.returned = true
+}
+
+// overLimit is what a caller is told when max_inflight is reached.
+func (w *Watchdog) overLimit() []byte {
+	return fmt.Appendf(nil, "Concurrent request limit exceeded. Max concurrent requests: %d\n", w.cfg.MaxInFlight)
 }
 
 type connKey struct{}

@@ -1,0 +1,159 @@
+package watchdog
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dragonchain/dc-provider/pkg/http1"
+)
+
+const (
+	frontHeadBytes = 1 << 20 // as net/http
+	frontFields    = 1 << 10
+)
+
+// newFront returns the server of HTTPMode, in front of rest, which gets what is rare: upgrades, HTTP/2, and our own paths.
+func (w *Watchdog) newFront(m *httpMode, rest *http.Server) (*http1.Server, error) {
+	return http1.NewServer(http1.ServerConfig{
+		Handler:     func(x *http1.Exchange) { w.exchange(m, x) },
+		Rest:        rest,
+		HeadTimeout: lesser(headerTimeout, w.cfg.ReadTimeout),
+		ReadTimeout: w.cfg.ReadTimeout,
+		IdleTimeout: idleTimeout,
+		HeadBytes:   frontHeadBytes,
+		TargetBytes: frontHeadBytes,
+		Fields:      frontFields,
+		Log:         w.log,
+	})
+}
+
+// exchange is invoke, without net/http.
+func (w *Watchdog) exchange(m *httpMode, x *http1.Exchange) {
+	if mayBeOurs(x.Target) {
+		x.Pass()
+		return
+	}
+	w.metrics.begin()
+	status := statusCallerGone
+	defer func() { w.metrics.observe(string(x.Method), status, time.Since(x.Started)) }()
+	if !w.inFlight.enter() {
+		status = http.StatusTooManyRequests
+		x.ToClient.Add("Content-Type", "text/plain")
+		x.ToClient.Add("X-OpenFaaS-Internal", "faas-middleware")
+		x.ToClient.Add("Retry-After", "1")
+		// A caller that went away needs no answer.
+		_ = x.Answer(status, w.overLimit())
+		return
+	}
+	defer w.inFlight.leave()
+	m.forward(x)
+	if sent := x.Status(); sent != 0 {
+		status = sent
+	}
+}
+
+// mayBeOurs tells whether a target may name one of our own paths, which route decides: they all begin with /_, which may be escaped.
+func mayBeOurs(target []byte) bool {
+	return len(target) > 1 && (target[1] == '_' || target[1] == '%')
+}
+
+// forward is ServeHTTP, without net/http.
+func (m *httpMode) forward(x *http1.Exchange) {
+	limit, answered := lesser(lesser(m.cfg.ExecTimeout, m.cfg.WriteTimeout), parseLimit(string(x.Get("X-Timeout")))), stamp
+	if wantsStream(x) {
+		limit, answered = parseLimit(string(x.Get("X-Timeout"))), nil
+		if m.cfg.WriteTimeout > 0 {
+			limit = lesser(limit, m.cfg.WriteTimeout+writeGrace)
+		}
+	}
+	if limit > 0 {
+		x.SetDeadline(x.Started.Add(limit))
+	}
+	if err := m.relay(x, answered); err != nil {
+		m.explain(x, err)
+		return
+	}
+	if m.log.Enabled(context.Background(), slog.LevelDebug) {
+		m.log.Debug("invocation ended", "method", string(x.Method), "path", pathOf(x), "call_id", string(x.Get("X-Call-Id")),
+			"duration_seconds", time.Since(x.Started).Seconds())
+	}
+}
+
+func (m *httpMode) relay(x *http1.Exchange, answered func(*http1.Exchange, *http1.Response)) error {
+	if m.up.park > 0 {
+		defer m.up.leave()
+		if err := m.up.enter(x.Context()); err != nil {
+			return err
+		}
+	}
+	var target []byte
+	if m.base != "" {
+		target = append([]byte(m.base), x.Target...)
+	}
+	return x.Forward(m.pool, target, answered)
+}
+
+// wantsStream is isStream. An upgrade does not come here.
+func wantsStream(x *http1.Exchange) bool {
+	for _, f := range x.Fields {
+		if len(f.Name) != len("Accept") || !strings.EqualFold(string(f.Name), "Accept") || len(f.Value) < len("text/event-stream") {
+			continue
+		}
+		accept := bytes.ToLower(f.Value)
+		if bytes.Contains(accept, []byte("text/event-stream")) || bytes.Contains(accept, []byte("application/x-ndjson")) {
+			return true
+		}
+	}
+	return false
+}
+
+// stamp is stampDuration.
+func stamp(x *http1.Exchange, _ *http1.Response) {
+	var b [24]byte
+	x.ToClient.Drop("X-Duration-Seconds")
+	x.ToClient.AddBytes("X-Duration-Seconds", strconv.AppendFloat(b[:0], time.Since(x.Started).Seconds(), 'f', 6, 64))
+}
+
+// explain answers a request for which the function gave no answer, or logs why it was not given whole.
+func (m *httpMode) explain(x *http1.Exchange, err error) {
+	switch {
+	case errors.Is(err, http1.ErrClientGone) || errors.Is(err, http1.ErrServerClosed):
+		m.log.Debug("caller went away", "path", pathOf(x), "status", statusCallerGone)
+		return
+	case x.Begun():
+		m.log.Debug("the answer was cut short", "path", pathOf(x), "err", err)
+		return
+	}
+	f := m.failureOf(err, errors.Is(err, http1.ErrDeadline))
+	switch {
+	case errors.Is(err, http1.ErrBody):
+		f = failure{status: http.StatusBadRequest, reason: "malformed body"}
+	case errors.Is(err, http1.ErrBodyTimeout):
+		f = failure{status: http.StatusRequestTimeout, reason: "the body did not come in time"}
+	case f.unexplained:
+		m.log.Warn("the function gave no answer", "path", pathOf(x), "call_id", string(x.Get("X-Call-Id")), "err", err)
+	}
+	status, internal, body := m.wording(f)
+	x.ToClient.Add("X-OpenFaaS-Internal", internal)
+	if f.later {
+		x.ToClient.Add("Retry-After", "1")
+	}
+	x.ToClient.Add("X-Duration-Seconds", seconds(time.Since(x.Started)))
+	if body != "" {
+		x.ToClient.Add("Content-Type", "text/plain; charset=utf-8")
+		x.ToClient.Add("X-Content-Type-Options", "nosniff")
+	}
+	// A caller that went away needs no answer.
+	_ = x.Answer(status, []byte(body))
+}
+
+func pathOf(x *http1.Exchange) string {
+	path, _, _ := bytes.Cut(x.Target, []byte("?"))
+	return string(path)
+}
