@@ -33,7 +33,8 @@ The variables are those of the OpenFaaS watchdogs. Those needed most:
                  streaming: the same with both bodies passed on as they come, however long
                  serializing: fork with the answers of the of-watchdog
                  http: one process that serves HTTP, to which requests are forwarded
-                 lambda: a program made for AWS Lambda; lambda_concurrency processes of it
+                 lambda: a program made for AWS Lambda; lambda_concurrency processes of it,
+                 lambda_reports=true for Lambda's lines START, END and REPORT in the log
                  static: no process; the files in static_path (default /home/app/public)
   upstream_url   mode http: where the process serves (default http://127.0.0.1:$PORT, PORT 8082)
   exec_timeout   how long an invocation may run

@@ -94,6 +94,11 @@ type Config struct {
 	// Lambda is what only LambdaMode knows. Its Handler, Environ and Timeout are filled in.
 	Lambda lambda.Config
 
+	// LambdaTimeout is how long an invocation of LambdaMode may run where ExecTimeout is 0. 0 means lambda.DefaultTimeout.
+	LambdaTimeout time.Duration
+	// LambdaReports writes the lines START, END and REPORT of each invocation of LambdaMode to stdout.
+	LambdaReports bool
+
 	// BodyBytes is the longest body that ForkMode and SerializingMode take, which is held in memory as a whole. 0 means 32 MiB.
 	BodyBytes int
 	// OutputBytes is the longest output of a process there, held in memory too. One that writes more is killed. 0 means 32 MiB.
@@ -145,7 +150,7 @@ var settings = []string{
 	"cgi_headers", "marshal_request", "debug_headers", "http_buffer_req_body", "buffer_http", "static_path", "prefix_logs",
 	"log_buffer_size", "log_callid", "log_call_id", "ready_path", "jwt_auth", "jwt_auth_debug", "jwt_auth_local",
 	"lambda_concurrency", "lambda_queue", "lambda_init_timeout", "lambda_payload_bytes",
-	"lambda_event", "metrics_port", "fork_body_bytes", "fork_output_bytes",
+	"lambda_event", "lambda_reports", "metrics_port", "fork_body_bytes", "fork_output_bytes",
 }
 
 // effects are the settings that only some modes heed. Where one does not, saying so beats silence.
@@ -212,6 +217,8 @@ func ParseEnv(environ []string) (Config, error) {
 	cfg.Environ = childEnviron(environ, visible)
 	if cfg.Mode == LambdaMode {
 		cfg.Lambda = v.lambda()
+		cfg.LambdaTimeout = v.duration("AWS_LAMBDA_FUNCTION_TIMEOUT", 0)
+		cfg.LambdaReports = v.boolean("lambda_reports", false)
 	}
 	if cfg.Mode == HTTPMode {
 		cfg.Upstream = v.upstream(&cfg)

@@ -85,6 +85,7 @@
 //     the function except what has made a session of its own.
 //   - The limit of an invocation kills the same and is answered at once, whoever holds a pipe open.
 //   - exec_timeout does not end event streams, NDJSON streams and web sockets; X-Timeout lowers any limit, theirs too, and lifts none.
+//   - Mode lambda always has a limit: exec_timeout, else AWS_LAMBDA_FUNCTION_TIMEOUT, else 300 s.
 //   - A caller that does not read its answer holds its place until a second after the limit in mode http, and in mode fork until it
 //     has read nothing for 30 s, or for write_timeout. Streams, and mode http without a limit, wait for their readers for ever.
 //   - SIGTERM gives the whole process group its time to end, not its leader alone.

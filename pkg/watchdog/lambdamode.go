@@ -2,6 +2,7 @@ package watchdog
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -35,10 +36,28 @@ func newLambdaMode(cfg *Config, procs *processes, log *slog.Logger, stdout, stde
 	c.Environ = cfg.Environ
 	c.Handler = cfg.Command[len(cfg.Command)-1]
 	c.Park = cfg.Park
-	c.Timeout = func(r *http.Request) time.Duration { return limitOf(cfg, r) }
+	c.Timeout = limitOfLambda(cfg)
+	if cfg.LambdaReports {
+		c.Reports = stdout
+	}
+	c.MemoryUsed = cfg.Cgroup.workingSet
 	var err error
 	m.pool, err = lambda.New(c, m.startProcess, log)
 	return m, err
+}
+
+// limitOfLambda tells how long an invocation may run: exec_timeout, else what Lambda's emulator takes its limit from, else what that
+// takes without. There is always a limit that no caller can lift.
+func limitOfLambda(cfg *Config) func(*http.Request) time.Duration {
+	limit := lambda.DefaultTimeout
+	switch {
+	case cfg.ExecTimeout > 0:
+		limit = cfg.ExecTimeout
+	case cfg.LambdaTimeout > 0:
+		limit = cfg.LambdaTimeout
+	}
+	limit = lesser(limit, cfg.WriteTimeout)
+	return func(r *http.Request) time.Duration { return lesser(limit, askedLimit(r)) }
 }
 
 func (m *lambdaMode) start() (err error) {
@@ -64,11 +83,11 @@ func (m *lambdaMode) check(context.Context) bool {
 // runtimeProcess is a process of a lambda.Pool, and the pipes of its log.
 type runtimeProcess struct {
 	*process
-	pipes   []*os.File
+	pipes   []*teePipe
 	readers sync.WaitGroup
 }
 
-func (m *lambdaMode) startProcess(environ []string) (lambda.Process, error) {
+func (m *lambdaMode) startProcess(environ []string, output io.Writer) (lambda.Process, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, err
@@ -83,7 +102,7 @@ func (m *lambdaMode) startProcess(environ []string) (lambda.Process, error) {
 			return nil, err
 		}
 		defer closeFD(fd)
-		p.pipes, childs = append(p.pipes, ours), append(childs, fd)
+		p.pipes, childs = append(p.pipes, newTeePipe(ours, output)), append(childs, fd)
 	}
 	if p.process, err = m.procs.start(m.program, environ, childs[0], childs[1], childs[2]); err != nil {
 		p.closePipes()
@@ -107,14 +126,28 @@ func (p *runtimeProcess) End() string {
 	return exitText(status)
 }
 
+// drainPatience is how long Drain waits for a process, or one that it has started, which writes on and on.
+const drainPatience = 50 * time.Millisecond
+
+// Drain returns when what the process has written so far was copied to its output.
+func (p *runtimeProcess) Drain() {
+	by := time.Now().Add(drainPatience)
+	for _, pipe := range p.pipes {
+		// The reader is about to run: there is nothing that could tell of it.
+		for !pipe.drained() && time.Now().Before(by) {
+			time.Sleep(100 * time.Microsecond)
+		}
+	}
+}
+
 // closePipes waits for the rest of the log. Only what escaped into a session of its own can still hold a pipe open.
 func (p *runtimeProcess) closePipes() {
 	for _, pipe := range p.pipes {
-		giveUpAfter(pipe, stderrPatience)
+		giveUpAfter(pipe.file, stderrPatience)
 	}
 	p.readers.Wait()
 	for _, pipe := range p.pipes {
-		_ = pipe.Close() // read to its end
+		_ = pipe.file.Close() // read to its end
 	}
 }
 

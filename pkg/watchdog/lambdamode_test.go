@@ -2,10 +2,12 @@ package watchdog
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/dragonchain/dc-provider/pkg/watchdog/lambda"
 )
 
 // runtimeProgram is a function for mode lambda, on the bare Runtime API. An event says what to do: {"do": "...", "arg": "..."}.
@@ -195,6 +199,57 @@ func TestLambdaMode_Logs(t *testing.T) {
 	f.stdout.waitFor(t, "out one\n")
 	f.do("POST", "/", `{"Do":"exit"}`) // what has no end gets one
 	f.stderr.waitFor(t, "err one\n")
+}
+
+// TestLambdaMode_LogTail asks many times, for what the process wrote last is read beside its answer.
+func TestLambdaMode_LogTail(t *testing.T) {
+	f := serveLambda(t, nil, "lambda_reports=true")
+	for i := range 100 {
+		a := f.do("POST", "/2015-03-31/functions/fn/invocations", fmt.Sprintf(`{"do":"log","arg":"%d"}`, i), "X-Amz-Log-Type: Tail")
+		text, err := base64.StdEncoding.DecodeString(a.header.Get("X-Amz-Log-Result"))
+		if err != nil || a.status != 200 {
+			t.Fatalf("%+v, %v", a, err)
+		}
+		for _, want := range []string{"START RequestId: " + a.header.Get("X-Amzn-Requestid"), fmt.Sprintf("out %d\n", i), fmt.Sprintf("err %d", i), "\tBilled Duration: "} {
+			if strings.Count(string(text), want) != 1 {
+				t.Fatalf("invocation %d: log %q, want %q in it once", i, text, want)
+			}
+		}
+	}
+	f.stdout.waitFor(t, "REPORT RequestId: ")
+}
+
+func TestLambdaMode_Limits(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		environ []string
+		header  string
+		after   string
+	}{
+		{"Lambda's own variable", []string{"AWS_LAMBDA_FUNCTION_TIMEOUT=1"}, "X-A: b", "1.00"},
+		{"exec_timeout goes first", []string{"AWS_LAMBDA_FUNCTION_TIMEOUT=900", "exec_timeout=300ms"}, "X-A: b", "0.30"},
+		{"write_timeout is above both", []string{"AWS_LAMBDA_FUNCTION_TIMEOUT=900", "write_timeout=400ms"}, "X-A: b", "0.40"},
+		{"a caller may ask for less", []string{"AWS_LAMBDA_FUNCTION_TIMEOUT=900"}, "X-Timeout: 300ms", "0.30"},
+		{"and not for more", []string{"AWS_LAMBDA_FUNCTION_TIMEOUT=1"}, "X-Timeout: 1h", "1.00"},
+		{"nor for more than no setting gives", nil, "X-Timeout: 300ms", "0.30"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := serveLambda(t, nil, tt.environ...)
+			f.waitReady()
+			a := f.do("POST", "/", `{"do":"hang","arg":"1000"}`, tt.header)
+			if a.status != 504 || !strings.Contains(a.body, "timed out after "+tt.after+" seconds") {
+				t.Errorf("%+v", a)
+			}
+		})
+	}
+	t.Run("without any", func(t *testing.T) {
+		f := serveLambda(t, nil)
+		r := httptest.NewRequest("POST", "/", nil)
+		r.Header.Set("X-Timeout", "1h")
+		if got := limitOfLambda(&f.cfg)(r); got != lambda.DefaultTimeout {
+			t.Errorf("%v", got)
+		}
+	})
 }
 
 func TestLambdaMode_InitFailure(t *testing.T) {

@@ -59,6 +59,7 @@ func (r *runtime) serveNext(w http.ResponseWriter, req *http.Request) {
 	}
 	select {
 	case inv := <-po.given:
+		r.logStart(inv)
 		r.sendEvent(w, inv)
 	case <-po.over:
 		refuse(w, http.StatusForbidden, "InvalidStateTransition", "another request for an event has taken the place of this one")
@@ -98,7 +99,7 @@ func (r *runtime) serveError(w http.ResponseWriter, req *http.Request) {
 
 func (r *runtime) serveInitError(w http.ResponseWriter, req *http.Request) {
 	limit := r.pool.cfg.PayloadBytes
-	body, err := r.pool.replies.read(r.ctx, req.Body, req.ContentLength, limit, limit)
+	body, err := r.pool.replies.read(r.ctx, req.Body, req.ContentLength, limit, limit, nil)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, "TruncatedHTTPRequest", errTruncated.Error())
 		return
@@ -118,7 +119,7 @@ func (r *runtime) serveInitError(w http.ResponseWriter, req *http.Request) {
 // collect reads a reply as a whole. A response may turn out to be an error at its end: trailers say so.
 func (r *runtime) collect(w http.ResponseWriter, req *http.Request, inv *invocation, is kind) {
 	cfg := &r.pool.cfg
-	body, err := r.pool.replies.read(r.ctx, req.Body, req.ContentLength, cfg.PayloadBytes, cfg.StreamBytes)
+	body, err := r.pool.replies.read(r.ctx, req.Body, req.ContentLength, cfg.PayloadBytes, cfg.StreamBytes, nil)
 	if err != nil {
 		r.brokeOff()
 		refuse(w, http.StatusBadRequest, "TruncatedHTTPRequest", errTruncated.Error())

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 )
 
 // freeBytes of every body are read without asking the budget: most bodies are no larger, and never wait.
@@ -15,6 +16,45 @@ type budget struct {
 	mu      sync.Mutex
 	left    int64
 	waiting []*share
+	holders []*holder // of what was given, the longest first
+}
+
+const (
+	// reclaimAfter is how long one waits for memory before somebody is made to give some back, and then again.
+	reclaimAfter = time.Second
+	// holdPatience is how long a peer may always take. 6 MiB in it are a megabyte a second.
+	holdPatience = 5 * time.Second
+)
+
+// holder has memory for as long as a peer takes to send, or to read, what is in it.
+type holder struct {
+	since time.Time
+	cut   func()
+}
+
+// hold lets cut be called once, from another goroutine and with a lock held, if the memory that the caller has got is wanted by
+// others. It is not called after release.
+func (b *budget) hold(cut func()) (release func()) {
+	h := &holder{time.Now(), cut}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.holders = append(b.holders, h)
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.holders = slices.DeleteFunc(b.holders, func(other *holder) bool { return other == h })
+	}
+}
+
+// reclaim cuts off the peer that has held memory for longest, if that is long. Without it a few callers that read nothing would keep
+// every large answer waiting until its invocation is out of time.
+func (b *budget) reclaim() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.holders) > 0 && time.Since(b.holders[0].since) >= holdPatience {
+		b.holders[0].cut()
+		b.holders = b.holders[1:]
+	}
 }
 
 type share struct {
@@ -33,12 +73,18 @@ func (b *budget) take(ctx context.Context, n int64) error {
 	s := &share{bytes: n, got: make(chan struct{})}
 	b.waiting = append(b.waiting, s)
 	b.mu.Unlock()
-	select {
-	case <-s.got:
-		return nil
-	case <-ctx.Done():
-		b.abandon(s)
-		return context.Cause(ctx)
+	again := time.NewTicker(reclaimAfter)
+	defer again.Stop()
+	for {
+		select {
+		case <-s.got:
+			return nil
+		case <-again.C:
+			b.reclaim()
+		case <-ctx.Done():
+			b.abandon(s)
+			return context.Cause(ctx)
+		}
 	}
 }
 
@@ -77,8 +123,9 @@ type payload struct {
 }
 
 // read reads a body of at most limit bytes. Of a larger one it reads no more than most, so that its size can be told and its sender
-// gets to the end of it; it is empty then. length is what is announced, or -1.
-func (b *budget) read(ctx context.Context, body io.Reader, length, limit, most int64) (payload, error) {
+// gets to the end of it; it is empty then. length is what is announced, or -1. cut, which may be nil, is called to end a read that
+// takes long when others wait for the memory.
+func (b *budget) read(ctx context.Context, body io.Reader, length, limit, most int64, cut func()) (payload, error) {
 	p := payload{release: func() {}}
 	if length > limit {
 		_, err := discard(body, most)
@@ -96,6 +143,9 @@ func (b *budget) read(ctx context.Context, body io.Reader, length, limit, most i
 	}
 	if err := b.take(ctx, reserved); err != nil {
 		return p, err
+	}
+	if cut != nil {
+		defer b.hold(cut)()
 	}
 	data, _, err := fill(body, head, limit+1)
 	p.size = int64(len(data))

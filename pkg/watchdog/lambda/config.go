@@ -3,13 +3,15 @@ package lambda
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"syscall"
 	"time"
 )
 
 const (
-	defaultTimeout    = 300 * time.Second // as in Lambda's own emulator; the service's default of 3 s is for bills
+	// DefaultTimeout is the limit of an invocation, as in Lambda's own emulator; the service's default of 3 s is for bills.
+	DefaultTimeout    = 300 * time.Second
 	defaultInitLimit  = 10 * time.Second
 	defaultQueueDepth = 100
 	// DefaultPayloadBytes is the service's limit of an event and of an answer: 6 MiB and 100 bytes.
@@ -35,6 +37,10 @@ type Config struct {
 	QueueDepth int
 	// InitLimit is how long a process may take to ask for its first event. 0 means 10 s.
 	InitLimit time.Duration
+	// Reports gets the lines that Lambda writes about each invocation, START, END and REPORT. It must hold nobody up. nil means none.
+	Reports io.Writer
+	// MemoryUsed tells how much memory is used, for the reports. nil means that it is not known.
+	MemoryUsed func() (bytes int64, known bool)
 	// Timeout tells how long a request's invocation may take, from its coming; a process that has it is killed then. nil, or an
 	// answer of 0, means 300 s.
 	Timeout func(*http.Request) time.Duration
@@ -56,13 +62,16 @@ type Process interface {
 	Exited() <-chan struct{}
 	// Signal sends a signal to the whole group.
 	Signal(syscall.Signal)
+	// Drain returns when what the process has written so far was passed to the output that it was started with, or soon after.
+	Drain()
 	// End kills what is left of the group, waits for the process, and tells how it ended: "exit status 1", "signal: killed", or
 	// nothing if its status was 0. It is called once, and frees what the process held.
 	End() string
 }
 
-// Starter starts a runtime process with an environment.
-type Starter func(environ []string) (Process, error)
+// Starter starts a runtime process with an environment. What the process writes to stdout and stderr is written to output too,
+// which never fails and holds nobody up.
+type Starter func(environ []string, output io.Writer) (Process, error)
 
 // withDefaults is c with its zero values filled in, or what is wrong with it.
 func (c Config) withDefaults() (Config, error) {
@@ -93,7 +102,7 @@ func orDefault[T comparable](value, otherwise T) T {
 // timeout is how long the invocation that r asks for may take.
 func (c *Config) timeout(r *http.Request) time.Duration {
 	if c.Timeout == nil {
-		return defaultTimeout
+		return DefaultTimeout
 	}
-	return orDefault(c.Timeout(r), defaultTimeout)
+	return orDefault(c.Timeout(r), DefaultTimeout)
 }

@@ -31,9 +31,15 @@
 //
 // # Where requests come from
 //
-// POST /2015-03-31/functions/NAME/invocations is Lambda's Invoke API, as its emulator serves it and with the semantics of the
-// service: X-Amz-Invocation-Type, X-Amz-Client-Context, X-Amz-Function-Error. At any other path the body is the event, whatever the
-// method, and
+// Three operations of Lambda's own API are served with the semantics of the service, so that AWS's SDKs and tools can call a function,
+// whatever name or ARN they call it by:
+//
+//	POST /2015-03-31/functions/NAME/invocations                      Invoke, at its emulator's path too: X-Amz-Invocation-Type,
+//	                                                                 -Client-Context, -Log-Type, -Log-Result, -Function-Error
+//	POST /2021-11-15/functions/NAME/response-streaming-invocations   InvokeWithResponseStream: PayloadChunk ... InvokeComplete
+//	POST /2014-11-13/functions/NAME/invoke-async                     InvokeAsync: Invoke with the type Event
+//
+// At any other path the body is the event, whatever the method, and
 //
 //	200  the answer                    500  the function's error
 //	408  the event came too slowly     502  the process has exited, or could not start
@@ -43,8 +49,15 @@
 // with the error as JSON ({"errorType", "errorMessage"}) where Lambda has one. An X-Call-Id that is a UUID is the request id that
 // the function sees. An answer is streamed if the process says so, or if its type is application/octet-stream or
 // application/vnd.awslambda.http-integration-response, by which aws-lambda-go's streams are known; the latter sets status and
-// headers too. Through the Invoke API streams are gathered. With Config.HTTPEvents requests and responses are made into events and
+// headers too. Through Invoke streams are gathered, and through InvokeWithResponseStream they come as they are, with their head. With Config.HTTPEvents requests and responses are made into events and
 // answers as Lambda's function URLs do it, for functions that were written for those.
+//
+// # Logs
+//
+// The log of an invocation is what its process writes from when it has the event until its answer was read, between the lines START
+// and END, with REPORT behind: the last 4 KiB are in X-Amz-Log-Result if X-Amz-Log-Type asks for the Tail. Max Memory Used is the most
+// that the whole container used at the end of any invocation so far; Billed Duration is Duration in whole milliseconds. With
+// Config.Reports the three lines are written to the log of every invocation.
 //
 // # Where we differ from Lambda
 //
@@ -52,8 +65,7 @@
 //   - An Event is invoked once: the provider's asynchronous invocations are the ones that are tried again.
 //   - A process is not frozen between events. The limit of an invocation is 300 s unless it is set, and what it has waited for a
 //     process is part of it: its caller does not wait longer because the function is busy.
-//   - X-Amz-Log-Type, response streams of the Invoke API, SnapStart, tenants, Cognito identities, many events at once in one
-//     process, and extensions from /opt/extensions are not there. Log tails are absent, which the service allows.
+//   - SnapStart, tenants, Cognito identities, many events at once in one process, and extensions from /opt/extensions are not there.
 //
 // # Guarantees
 //
@@ -64,8 +76,10 @@
 //
 // In memory are bodies of up to 64 KiB for each request, and larger ones in a space of (processes + 2) times the payload limit for
 // events and as much for answers, for which the later ones wait; streams take 32 KiB. An event that is still coming, or waiting for
-// memory, when its invocation's time is over is given up, and an answer that its caller has not read a second after it. When Run
-// returns no process, goroutine or port is left.
+// memory, when its invocation's time is over is given up, and an answer that its caller has not read a second after it. Where others
+// have waited for the memory for a second, whoever has been sending or reading for longest, and for 5 s, is cut off before that: a few
+// callers that do not read cannot keep answers waiting until their invocations are out of time. When Run returns no process, goroutine
+// or port is left.
 //
 // # Left to others
 //
@@ -74,5 +88,5 @@
 // # Sources
 //
 // AWS, "Using the Lambda runtime API for custom runtimes", "Lambda execution environment", "Lambda quotas" and the API reference of
-// Invoke; the clients in aws/aws-lambda-go 1.55.1; the behaviour of aws/aws-lambda-runtime-interface-emulator.
+// Invoke, InvokeWithResponseStream and InvokeAsync, and of the event stream encoding; the clients in aws/aws-lambda-go 1.55.1; the behaviour of aws/aws-lambda-runtime-interface-emulator.
 package lambda

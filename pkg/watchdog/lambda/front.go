@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -18,11 +17,16 @@ const readGrace = time.Second
 // ServeHTTP is one invocation. At the path of Lambda's Invoke API it has that API's semantics, so that AWS's tools can call the
 // function; at any other path the body is the event, and the answer is the answer.
 func (p *Pool) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if isInvokePath(r.URL.Path) {
+	switch apiOf(r.URL.Path) {
+	case invokeAPI:
 		p.serveInvoke(w, r)
-		return
+	case invokeAsyncAPI:
+		p.serveInvokeAsync(w, r)
+	case invokeStreamAPI:
+		p.serveInvokeStream(w, r)
+	default:
+		p.serveRaw(w, r)
 	}
-	p.serveRaw(w, r)
 }
 
 // serveRaw takes any method and path.
@@ -63,16 +67,28 @@ func (p *Pool) sendWhole(w http.ResponseWriter, inv *invocation, o *outcome) {
 	if o.kind > functionErr {
 		w.Header().Set("X-OpenFaaS-Internal", "dc-watchdog")
 	}
-	sendReply(w, inv, status, "application/json", o.body)
+	p.sendReply(w, inv, o, status, "application/json", o.body)
 }
 
-// sendReply sends what is in memory. A caller that does not read it keeps the memory from others, but not for longer than its
-// invocation might have taken.
-func sendReply(w http.ResponseWriter, inv *invocation, status int, contentType string, body []byte) {
-	by := time.Now().Add(max(time.Until(inv.deadline), 0) + readGrace)
-	// The server sets another for the next request. Not every writer can do it; that of an http.Server can.
-	_ = http.NewResponseController(w).SetWriteDeadline(by)
+// sendReply sends what is in memory.
+func (p *Pool) sendReply(w http.ResponseWriter, inv *invocation, o *outcome, status int, contentType string, body []byte) {
+	defer p.boundReply(w, inv, o)()
 	send(w, status, contentType, body)
+}
+
+// boundReply bounds how long the caller may take to read what is in memory, until done is called: he keeps it from others. He has as
+// long as his invocation might have taken, but only a few seconds when others wait for the memory.
+func (p *Pool) boundReply(w http.ResponseWriter, inv *invocation, o *outcome) (done func()) {
+	control := http.NewResponseController(w)
+	// The server sets another for the next request. Not every writer can do it; that of an http.Server can.
+	_ = control.SetWriteDeadline(time.Now().Add(max(time.Until(inv.deadline), 0) + readGrace))
+	if o.release == nil {
+		return func() {} // nobody waits for as little
+	}
+	return p.replies.hold(func() {
+		p.log.Warn("a caller that is slow to read its answer was cut off, for others wait for the memory", "call_id", inv.id)
+		_ = control.SetWriteDeadline(time.Now()) // as above
+	})
 }
 
 var rawStatus = map[kind]int{
@@ -165,7 +181,7 @@ func (p *Pool) newInvocation(w http.ResponseWriter, r *http.Request) (inv *invoc
 		id = newUUID()
 	}
 	event := body.data
-	if p.cfg.HTTPEvents && !isInvokePath(r.URL.Path) {
+	if p.cfg.HTTPEvents && apiOf(r.URL.Path) == noAPI {
 		if event = httpEvent(r, id, body.data, time.Now()); int64(len(event)) > limit {
 			body.release()
 			return nil, nil, errTooLarge
@@ -174,14 +190,16 @@ func (p *Pool) newInvocation(w http.ResponseWriter, r *http.Request) (inv *invoc
 		event = []byte("{}")
 	}
 	return &invocation{
-		id: id, event: event, timeout: timeout, deadline: deadline, traceID: r.Header.Get("X-Amzn-Trace-Id"),
+		log: p.newLog(id, false), id: id, event: event, timeout: timeout, deadline: deadline, traceID: r.Header.Get("X-Amzn-Trace-Id"),
 		outcome: make(chan outcome, 1),
 	}, body.release, nil
 }
 
 // readEvent reads the body of r, until deadline: a caller that stops sending must not keep the memory from others.
 func (p *Pool) readEvent(w http.ResponseWriter, r *http.Request, deadline time.Time) (payload, error) {
-	ctx, cancel := context.WithDeadline(r.Context(), deadline)
+	ctx, giveUp := context.WithCancelCause(r.Context())
+	defer giveUp(nil)
+	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	cut := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -189,13 +207,15 @@ func (p *Pool) readEvent(w http.ResponseWriter, r *http.Request, deadline time.T
 		// The server sets another for the next request. Not every writer can do it; that of an http.Server can.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 	})
-	body, err := p.events.read(ctx, r.Body, r.ContentLength, p.cfg.PayloadBytes, 0)
+	body, err := p.events.read(ctx, r.Body, r.ContentLength, p.cfg.PayloadBytes, 0, func() { giveUp(errLate) })
 	if !stop() {
 		<-cut // it must not hit the next request
 	}
 	switch {
 	case err == nil:
 		return body, nil
+	case context.Cause(ctx) == errLate:
+		return body, errLate // and others wait for the memory
 	case errors.Is(err, context.DeadlineExceeded):
 		return body, errBusy // other events have had the memory all the time
 	case errors.Is(err, os.ErrDeadlineExceeded) && !time.Now().Before(deadline): // or it was the server's end
@@ -246,16 +266,6 @@ func reject(w http.ResponseWriter, status int, exception, message, reason string
 
 func (p *Pool) note(inv *invocation, status int) {
 	p.log.Debug("invocation ended", "call_id", inv.id, "status", status)
-}
-
-// isInvokePath tells /2015-03-31/functions/NAME/invocations, whatever the name.
-func isInvokePath(path string) bool {
-	name, ok := strings.CutPrefix(path, "/2015-03-31/functions/")
-	if !ok {
-		return false
-	}
-	name, ok = strings.CutSuffix(name, "/invocations")
-	return ok && name != "" && !strings.Contains(name, "/")
 }
 
 // detached is a context that does not end with the request's.

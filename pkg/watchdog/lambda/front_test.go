@@ -170,16 +170,97 @@ func TestRaw_CallerThatDoesNotRead(t *testing.T) {
 	})
 }
 
-func TestIsInvokePath(t *testing.T) {
-	for path, want := range map[string]bool{
-		"/2015-03-31/functions/x/invocations":   true,
-		"/2015-03-31/functions//invocations":    false,
-		"/2015-03-31/functions/invocations":     false,
-		"/2015-03-31/functions/a/b/invocations": false,
-		"/2015-03-31/functions/x/invocations/":  false,
-		"/x/2015-03-31/functions/x/invocations": false,
+// TestRaw_SlowReadersGiveWay has callers that read nothing hold all the memory there is for answers. Whoever comes next must get his
+// answer all the same, long before their time is over.
+func TestRaw_SlowReadersGiveWay(t *testing.T) {
+	const size = 8 << 20 // more than the buffers of a connection
+	w := start(t, Config{PayloadBytes: size, Timeout: limited(10 * time.Minute)})
+	f := w.process()
+	answerNext := func() {
+		id, _ := f.next()
+		f.respond(id, strings.Repeat(" ", size)).is(t, 202, `{"status":"OK"}`)
+	}
+	for range 3 { // processes + 2
+		conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+		answerNext()
+	}
+	answer := w.invoke("/", `1`)
+	answerNext()
+	if a := get(t, answer); a.status != 200 || len(a.body) != size {
+		t.Errorf("%d, %d bytes", a.status, len(a.body))
+	}
+}
+
+// TestRaw_SlowSendersGiveWay does the same with events.
+func TestRaw_SlowSendersGiveWay(t *testing.T) {
+	const size = 1 << 20
+	w := start(t, Config{PayloadBytes: size, Timeout: limited(10 * time.Minute)})
+	f := w.process()
+	var slow []net.Conn
+	for range 3 {
+		conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat(" ", 2*freeBytes))
+		slow = append(slow, conn)
+	}
+	w.waitFor("memory that is all taken", func(p *Pool) bool {
+		p.events.mu.Lock()
+		defer p.events.mu.Unlock()
+		return p.events.left == 0
+	})
+	answer := w.invoke("/", strings.Repeat(" ", size))
+	id, a := f.next()
+	if len(a.body) != size {
+		t.Errorf("%d bytes", len(a.body))
+	}
+	f.respond(id, `1`)
+	get(t, answer).is(t, 200, `1`)
+	refused := 0
+	for _, conn := range slow {
+		if err := conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if res, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
+			res.Body.Close()
+			if res.StatusCode == 408 {
+				refused++
+			}
+		}
+	}
+	if refused != 1 {
+		t.Errorf("%d of those who held the memory were refused, want the first", refused)
+	}
+}
+
+func TestAPIOf(t *testing.T) {
+	for path, want := range map[string]api{
+		"/2015-03-31/functions/x/invocations":                                                invokeAPI,
+		"/2015-03-31/functions/arn:aws:lambda:us-east-1:012345678912:function:x/invocations": invokeAPI,
+		"/2015-03-31/functions//invocations":                                                 noAPI,
+		"/2015-03-31/functions/invocations":                                                  noAPI,
+		"/2015-03-31/functions/a/b/invocations":                                              noAPI,
+		"/2015-03-31/functions/x/invocations/":                                               noAPI,
+		"/x/2015-03-31/functions/x/invocations":                                              noAPI,
+		"/2014-11-13/functions/x/invoke-async":                                               invokeAsyncAPI,
+		"/2014-11-13/functions/x/invoke-async/":                                              invokeAsyncAPI,
+		"/2014-11-13/functions/invoke-async/":                                                noAPI,
+		"/2014-11-13/functions/x/invocations":                                                noAPI,
+		"/2021-11-15/functions/x/response-streaming-invocations":                             invokeStreamAPI,
+		"/2015-03-31/functions/x/response-streaming-invocations":                             noAPI,
+		"/": noAPI,
 	} {
-		if got := isInvokePath(path); got != want {
+		if got := apiOf(path); got != want {
 			t.Errorf("%s: %v", path, got)
 		}
 	}
@@ -208,7 +289,7 @@ func TestBudget_Read(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := &budget{left: tt.total}
 			body := strings.Repeat("x", tt.bytes)
-			p, err := b.read(context.Background(), strings.NewReader(body), tt.length, 200<<10, 500<<10)
+			p, err := b.read(context.Background(), strings.NewReader(body), tt.length, 200<<10, 500<<10, nil)
 			if tt.reserved < 0 {
 				tt.reserved = int64(cap(p.data)) // what it takes, which is less than the limit
 			}

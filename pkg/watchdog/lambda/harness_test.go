@@ -52,6 +52,7 @@ func left() bool {
 // fakeProcess is a process that the test plays: it talks to the Runtime API as the process would.
 type fakeProcess struct {
 	t       *testing.T
+	output  io.Writer
 	api     string
 	environ map[string]string
 	exited  chan struct{}
@@ -62,6 +63,8 @@ type fakeProcess struct {
 }
 
 func (f *fakeProcess) Exited() <-chan struct{} { return f.exited }
+
+func (f *fakeProcess) Drain() {}
 
 func (f *fakeProcess) Signal(sig syscall.Signal) { f.signals <- sig }
 
@@ -161,9 +164,9 @@ type world struct {
 func start(t *testing.T, cfg Config) *world {
 	t.Helper()
 	w := &world{t: t, procs: make(chan *fakeProcess, 64)}
-	w.run(cfg, func(environ []string) (Process, error) {
+	w.run(cfg, func(environ []string, output io.Writer) (Process, error) {
 		f := &fakeProcess{
-			t: t, environ: map[string]string{}, exited: make(chan struct{}), signals: make(chan syscall.Signal, 16),
+			t: t, output: output, environ: map[string]string{}, exited: make(chan struct{}), signals: make(chan syscall.Signal, 16),
 			client: &http.Client{Transport: &http.Transport{}},
 		}
 		for _, entry := range environ {

@@ -138,7 +138,7 @@ func (p *Pool) sendHTTP(w http.ResponseWriter, inv *invocation, o *outcome) {
 	h.Set("Content-Type", "application/json")
 	head.set(h)
 	p.note(inv, head.StatusCode)
-	sendReply(w, inv, head.StatusCode, h.Get("Content-Type"), body)
+	p.sendReply(w, inv, o, head.StatusCode, h.Get("Content-Type"), body)
 }
 
 // parseAnswer takes apart an answer that is known to be JSON.

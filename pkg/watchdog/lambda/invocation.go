@@ -17,6 +17,7 @@ type invocation struct {
 	deadline      time.Time // of the timeout, which runs from the request's coming: waiting for a process is part of it
 	traceID       string
 	clientContext string
+	log           *callLog // nil if nobody wants it
 
 	outcome chan outcome // gets one
 	settled bool         // it has got one, or nobody waits for it; guarded by Pool.mu

@@ -37,6 +37,7 @@ type Pool struct {
 	changed     chan struct{} // closed when able changes
 	closed      bool
 	rest        *rest     // of the processes that are started now
+	memoryUsed  int64     // the most that was reported
 	used        time.Time // when a process last had nothing to do
 
 	turn chan struct{} // holds a token while a process is started after a rest

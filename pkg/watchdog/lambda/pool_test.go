@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -399,7 +400,7 @@ func TestPool_ReadinessFallsWhenInitFails(t *testing.T) {
 func TestPool_ProgramThatCannotBeStarted(t *testing.T) {
 	w := &world{t: t}
 	tries := make(chan struct{}, 100)
-	w.run(Config{}, func([]string) (Process, error) {
+	w.run(Config{}, func([]string, io.Writer) (Process, error) {
 		tries <- struct{}{}
 		return nil, errors.New("fork/exec /x: exec format error")
 	})
@@ -455,6 +456,44 @@ func TestBackoff(t *testing.T) {
 	if want := "100ms 200ms 400ms 800ms 1.6s 3.2s 6.4s 10s 10s"; strings.Join(got, " ") != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
+}
+
+func TestBudget_HoldersGiveWayInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &budget{left: 2}
+		began := time.Now()
+		cuts := map[string]time.Duration{}
+		hold := func(name string) {
+			if err := b.take(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+			var release func()
+			gone := make(chan struct{})
+			release = b.hold(func() {
+				cuts[name] = time.Since(began)
+				close(gone)
+			})
+			go func() {
+				<-gone
+				release()
+				b.give(1)
+			}()
+		}
+		hold("first")
+		time.Sleep(time.Hour)
+		began = time.Now()
+		hold("second")
+		b.hold(func() { t.Error("one who has let go was cut off") })()
+		if len(cuts) > 0 {
+			t.Errorf("cut off %v while nobody waits", cuts)
+		}
+		if err := b.take(t.Context(), 2); err != nil {
+			t.Fatal(err)
+		}
+		if cuts["first"] != reclaimAfter || cuts["second"] != holdPatience {
+			t.Errorf("cut off after %v", cuts)
+		}
+	})
 }
 
 func TestBudget_FirstComeFirstServed(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -29,11 +30,15 @@ type runtime struct {
 	log  *slog.Logger
 	ctx  context.Context // ends with the process; for its handlers
 
+	output   output // what it writes
+	started  time.Time
+	initTime atomic.Int64   // nanoseconds that its init took, until it was reported
 	requests sync.WaitGroup // that it has sent and are being handled
 
 	// What follows is guarded by pool.mu.
 
 	machine     machine
+	proc        Process       // nil until the start has returned
 	rest        *rest         // at whose beginning it is to end
 	poll        *poll         // its request for an event, while it waits
 	inv         *invocation   // what it has, from running until it asks for the next
@@ -87,11 +92,15 @@ func (p *Pool) runProcess(ctx context.Context, settled func()) processEnd {
 	defer srv.Close()
 	defer end()
 
-	proc, err := p.start(p.environFor(ln.Addr().String(), time.Now()))
+	r.started = time.Now()
+	proc, err := p.start(p.environFor(ln.Addr().String(), time.Now()), &r.output)
 	if err != nil {
 		p.startFailed(fmt.Errorf("start the runtime process: %w", err))
 		return unused
 	}
+	p.mu.Lock()
+	r.proc = proc
+	p.mu.Unlock()
 	r.watch(ctx, proc)
 	return r.gone(r.stop(proc))
 }
@@ -116,6 +125,7 @@ func (r *runtime) watch(ctx context.Context, proc Process) {
 			return
 		case <-r.timer.C:
 			if r.expired(time.Now()) {
+				r.logLate()
 				return
 			}
 		}
@@ -196,6 +206,7 @@ func (r *runtime) stop(proc Process) (status string) {
 
 // gone: the process is no more. Whoever waits for it learns how it ended.
 func (r *runtime) gone(status string) processEnd {
+	r.logGone()
 	p := r.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -252,6 +263,7 @@ func (r *runtime) next() (*poll, error) {
 	}
 	if !r.initialised {
 		r.initialised = true
+		r.initTime.Store(int64(time.Since(r.started)))
 		p.initialised++
 		p.ableLocked(!p.closed)
 		r.settled()
@@ -300,6 +312,11 @@ func (r *runtime) reply(id string) (*invocation, error) {
 
 // answered: its answer was read, and this is what became of the invocation; nil if that is known already.
 func (r *runtime) answered(inv *invocation, o *outcome) {
+	status := ""
+	if o != nil && o.kind != answered {
+		status = "error"
+	}
+	inv.log.end(status)
 	r.endReply(inv, o, (*machine).answered)
 }
 

@@ -84,13 +84,17 @@ func (r *runtime) relay(w http.ResponseWriter, req *http.Request, inv *invocatio
 		r.brokeOff()
 		refuse(w, http.StatusBadRequest, "TruncatedHTTPRequest", errTruncated.Error())
 	case size > limit:
+		inv.log.end("error")
 		to.CloseWithError(&streamError{sizeError(size, limit)})
 		r.answered(inv, nil)
 		refuseSize(w, limit)
 	default:
+		// Whoever reads the stream may look at the log when it ends.
 		if fault := trailerError(req.Trailer); fault != nil {
+			inv.log.end("error")
 			to.CloseWithError(&streamError{fault})
 		}
+		inv.log.end("")
 		_ = to.Close() // a second one does nothing
 		r.answered(inv, nil)
 		accept(w)

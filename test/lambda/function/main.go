@@ -82,6 +82,11 @@ func handle(ctx context.Context, e event) (any, error) {
 		}
 		time.Sleep(d)
 		return os.Getpid(), nil
+	case "log":
+		fmt.Println(e.Text)
+		return "logged", nil
+	case "write":
+		return nil, os.WriteFile(e.Text, nil, 0o666)
 	case "large":
 		return strings.Repeat("x", e.Bytes), nil
 	case "stream":
