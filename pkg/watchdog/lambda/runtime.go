@@ -76,7 +76,7 @@ func (p *Pool) runProcess(ctx context.Context, settled func()) processEnd {
 	own, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	expires := time.Now().Add(p.cfg.InitLimit) // before the timer is set, which must not be due earlier
-	r := &runtime{pool: p, log: p.log, ctx: own, settled: settled, expires: expires, timer: time.NewTimer(p.cfg.InitLimit)}
+	r := &runtime{pool: p, log: p.log, ctx: own, started: time.Now(), settled: settled, expires: expires, timer: time.NewTimer(p.cfg.InitLimit)}
 	p.mu.Lock()
 	r.rest = p.rest
 	p.mu.Unlock()
@@ -92,7 +92,6 @@ func (p *Pool) runProcess(ctx context.Context, settled func()) processEnd {
 	defer srv.Close()
 	defer end()
 
-	r.started = time.Now()
 	proc, err := p.start(p.environFor(ln.Addr().String(), time.Now()), &r.output)
 	if err != nil {
 		p.startFailed(fmt.Errorf("start the runtime process: %w", err))
