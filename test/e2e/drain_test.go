@@ -113,6 +113,7 @@ func (f function) deletePod(t *testing.T) {
 }
 
 // TestDrain_ProviderRestarts replaces the provider's pod under load, by an update of its Deployment and by deleting the pod.
+// Functions are woken, deployed and updated meanwhile.
 func TestDrain_ProviderRestarts(t *testing.T) {
 	targets := []target{
 		scriptedTarget(deploy(t, loaded(scripted()))), probeTarget(deploy(t, loaded(probe(t)))), contractTarget(deploy(t, loaded(contract(scripted())))),
@@ -122,6 +123,10 @@ func TestDrain_ProviderRestarts(t *testing.T) {
 	}
 	for name, replace := range map[string]func(*testing.T){"updated": restartProvider, "pod deleted": deleteProviderPod} {
 		t.Run(name, func(t *testing.T) {
+			asleep := atZero(t, 4)
+			updated := loaded(scripted())
+			f := deploy(t, updated)
+			f.awaitReplicas(t, 1)
 			l, ctx := startLoad(t)
 			for _, f := range targets {
 				l.on(ctx, f)
@@ -133,6 +138,11 @@ func TestDrain_ProviderRestarts(t *testing.T) {
 			})
 			before := providerPods(t)
 			replace(t)
+			l.onceEach(ctx, "wake", 2*time.Second, asleep)
+			updated.EnvVars["VERSION"] = "two"
+			f.update(t, updated)
+			f.says(t, "VERSION", "two")
+			deploy(t, parrot()).call(t, "moo").is(t, "call of a function deployed meanwhile", http.StatusOK)
 			eventually(t, "another pod is the provider alone", func() (bool, string) {
 				now := providerPods(t)
 				return len(now) == 1 && now[0].UID != before[0].UID && podReady(now[0]), fmt.Sprint(len(now), " pods")
@@ -146,6 +156,27 @@ func TestDrain_ProviderRestarts(t *testing.T) {
 			l.report(t, true)
 		})
 	}
+}
+
+// atZero deploys functions, every other one a contract, and scales them to zero.
+func atZero(t *testing.T, n int) []target {
+	t.Helper()
+	var list []target
+	for i := range n {
+		if i%2 == 1 {
+			list = append(list, contractTarget(deploy(t, contract(scripted()))))
+		} else {
+			list = append(list, scriptedTarget(deploy(t, scripted())))
+		}
+	}
+	for _, f := range list {
+		f.awaitReplicas(t, 1)
+		f.scale(t, 0)
+	}
+	for _, f := range list {
+		f.awaitZero(t)
+	}
+	return list
 }
 
 func providerPods(t *testing.T) []corev1.Pod {

@@ -33,15 +33,16 @@ type load struct {
 	stop    context.CancelFunc
 	clients sync.WaitGroup
 
-	mu     sync.Mutex
-	counts map[string]int
-	failed []string
+	mu      sync.Mutex
+	counts  map[string]int
+	slowest map[string]time.Duration
+	failed  []string
 }
 
 // startLoad makes a load that calls nothing yet. The end of the test ends it.
 func startLoad(t *testing.T) (*load, context.Context) {
 	ctx, stop := context.WithCancel(t.Context())
-	l := &load{stop: stop, counts: map[string]int{}}
+	l := &load{stop: stop, counts: map[string]int{}, slowest: map[string]time.Duration{}}
 	t.Cleanup(l.end)
 	return l, ctx
 }
@@ -58,7 +59,7 @@ func (l *load) report(t *testing.T, mayRefuse bool) {
 	t.Helper()
 	l.end()
 	for _, what := range slices.Sorted(maps.Keys(l.counts)) {
-		t.Logf("%-40s %6d", what, l.counts[what])
+		t.Logf("%-40s %6d, slowest %v", what, l.counts[what], l.slowest[what].Round(time.Millisecond))
 	}
 	if l.counts["refused"] > 0 && !mayRefuse {
 		t.Errorf("%d connections were refused", l.counts["refused"])
@@ -77,15 +78,18 @@ func (l *load) report(t *testing.T, mayRefuse bool) {
 
 // note counts the outcome of one call.
 func (l *load) note(kind string, began time.Time, err error) {
+	outcome := kind + " answered"
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		outcome = "refused"
+	case err != nil:
+		outcome = kind + " lost"
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case err == nil:
-		l.counts[kind+" answered"]++
-	case errors.Is(err, syscall.ECONNREFUSED):
-		l.counts["refused"]++
-	default:
-		l.counts[kind+" lost"]++
+	l.counts[outcome]++
+	l.slowest[outcome] = max(l.slowest[outcome], time.Since(began))
+	if outcome == kind+" lost" {
 		l.failed = append(l.failed, fmt.Sprintf("%s %s, begun %s, after %s: %v", time.Now().Format("15:04:05.000"), kind,
 			began.Format("15:04:05.000"), time.Since(began).Round(time.Millisecond), err))
 	}
@@ -157,24 +161,41 @@ func (l *load) on(ctx context.Context, f target) {
 }
 
 func (l *load) calls(ctx context.Context, kind string, f target, after time.Duration, client *http.Client) {
-	padding := strings.Repeat("x", loadBody)
-	l.again(ctx, kind, func(ctx context.Context, n int) error {
-		q, want := f.request(fmt.Sprint(n, padding), after)
-		r, err := gateway.request(ctx, q)
-		if err != nil {
-			return err
-		}
-		res, err := client.Do(r)
-		if err != nil {
-			return err
-		}
-		defer res.Body.Close()
-		body, err := io.ReadAll(res.Body)
-		if err != nil || res.StatusCode != http.StatusOK || string(body) != want {
-			return fmt.Errorf("%s %.100q of %d bytes, want %d, %w", res.Status, body, len(body), len(want), err)
-		}
-		return nil
-	})
+	l.again(ctx, kind, func(ctx context.Context, n int) error { return f.callBy(ctx, client, fmt.Sprint(n), after) })
+}
+
+// onceEach calls the functions one after another, with a pause before each but the first, whether the former has answered
+// or not.
+func (l *load) onceEach(ctx context.Context, kind string, pause time.Duration, functions []target) {
+	for i, f := range functions {
+		l.clients.Go(func() {
+			time.Sleep(time.Duration(i) * pause) // spreads the calls over what happens meanwhile
+			began := time.Now()
+			l.note(kind, began, f.callBy(context.WithoutCancel(ctx), newConnections(), "once", 0))
+		})
+	}
+}
+
+// callBy makes one call and compares the answer. Its body is long enough to be read in several pieces.
+func (f target) callBy(ctx context.Context, client *http.Client, text string, after time.Duration) error {
+	q, want := f.request(text+strings.Repeat("x", loadBody), after)
+	r, err := gateway.request(ctx, q)
+	if err != nil {
+		return err
+	}
+	res, err := client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err == nil && (res.StatusCode != http.StatusOK || string(body) != want) {
+		err = errors.New("another answer")
+	}
+	if err != nil {
+		return fmt.Errorf("%s %.100q of %d bytes, want %d: %w", res.Status, body, len(body), len(want), err)
+	}
+	return nil
 }
 
 // talk is one websocket, from its opening to its orderly end, longCall later.
