@@ -13,6 +13,7 @@ import (
 
 const (
 	lingerTime  = 500 * time.Millisecond // for a client that is still sending when it was answered
+	restTime    = 5 * time.Second        // for the rest of a body that nobody wants, where no other limit is set
 	lingerBytes = 256 << 10              // of a body that nobody wants, for which a connection is kept
 )
 
@@ -90,6 +91,7 @@ type conn struct {
 	timedReads  bool                  // a read deadline is set
 	timedWrites bool                  // a write deadline is set
 	given       bool                  // the connection is somebody else's
+	remoteIP    string                // made when it is first asked for
 }
 
 func newConn(s *Server, tcp *net.TCPConn) (*conn, error) {

@@ -105,6 +105,14 @@ func (x *Exchange) Status() int { return x.status }
 // RemoteAddr is the client's address.
 func (x *Exchange) RemoteAddr() *net.TCPAddr { return x.conn.tcp.RemoteAddr().(*net.TCPAddr) }
 
+// RemoteIP is the client's address without its port, as text that is made once for each connection.
+func (x *Exchange) RemoteIP() string {
+	if x.conn.remoteIP == "" {
+		x.conn.remoteIP = x.RemoteAddr().AddrPort().Addr().Unmap().String()
+	}
+	return x.conn.remoteIP
+}
+
 // LocalAddr is the address that the client has connected to.
 func (x *Exchange) LocalAddr() *net.TCPAddr { return x.conn.tcp.LocalAddr().(*net.TCPAddr) }
 
@@ -277,6 +285,13 @@ func (x *Exchange) finish() (keep bool) {
 		return true
 	}
 	// What is left of the body is not the next request.
+	if x.in.arm == nil {
+		x.conn.timedReads = true
+		_ = x.conn.tcp.SetReadDeadline(time.Now().Add(restTime)) // an error shows when it is read
+		if x.Err() != nil {
+			return false
+		}
+	}
 	buf := x.conn.srv.lendCopy()
 	defer x.conn.srv.copies.Put(buf)
 	for left := lingerBytes; left > 0; {

@@ -495,3 +495,12 @@ func TestEdits(t *testing.T) {
 		t.Error("trim")
 	}
 }
+
+// A client that owes the rest of a body, which nobody wants, holds neither its connection nor a shutdown up for long.
+func TestServer_RestOfBodyNeverComes(t *testing.T) {
+	s := startServer(t, ServerConfig{StallTimeout: 50 * time.Millisecond, Handler: func(x *Exchange) { x.Answer(http.StatusOK, nil) }})
+	conn := s.dial(t)
+	io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nabc")
+	get(t, bufio.NewReader(conn), "POST")
+	s.waitEmpty(t)
+}

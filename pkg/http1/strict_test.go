@@ -314,7 +314,30 @@ func FuzzRequest(f *testing.F) {
 		}
 		checkFields(t, ours.Fields, theirs.Header)
 		compareBodies(t, data[end:], ours.length, theirs.Body, func() http.Header { return theirs.Trailer })
+		checkForwarded(t, ours)
 	})
+}
+
+// checkForwarded makes sure that an endpoint gets one head with the same meaning.
+func checkForwarded(t *testing.T, r Request) {
+	x := &Exchange{Request: r}
+	head := x.appendRequest(nil, &Pool{cfg: PoolConfig{Address: "endpoint:80"}}, nil)
+	if end, _, err := headEnd(head, 0); end != len(head) || err != nil {
+		t.Fatalf("forwarded %q, %v", head, err)
+	}
+	theirs, err := http.ReadRequest(bufio.NewReaderSize(bytes.NewReader(head), 1<<16))
+	if err != nil {
+		t.Fatalf("forwarded %q, net/http: %v", head, err)
+	}
+	if theirs.Method != string(r.Method) || theirs.RequestURI != string(r.Target) || theirs.ContentLength != max(r.length, -1) ||
+		r.Host != nil && theirs.Host != string(r.Host) {
+		t.Fatalf("forwarded %q: %+v", head, theirs)
+	}
+	for _, name := range []string{"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Upgrade"} {
+		if theirs.Header.Get(name) != "" {
+			t.Fatalf("forwarded %q with %s", head, name)
+		}
+	}
 }
 
 func checkFields(t *testing.T, ours []Field, theirs http.Header) {
