@@ -163,7 +163,7 @@ func TestLimit_OrderIsKept(t *testing.T) {
 }
 
 func TestLimit_OverHTTP(t *testing.T) {
-	const callers, limit = 300, 4
+	const callers, limit = 100, 4
 	w := newWorld(t, nil)
 	begin := make(chan struct{})
 	var worst atomic.Int64
@@ -547,6 +547,7 @@ func TestLimit_UnderAllKindsOfChange(t *testing.T) {
 			calls.Wait()
 			close(stop)
 			changes.Wait()
+			p.place().end() // it may just have been forgotten
 			p.wantIdle()
 		})
 	}

@@ -448,7 +448,7 @@ func TestEndpoints_ChangesLoseNoCall(t *testing.T) {
 			select {
 			case <-done:
 				return
-			default:
+			case <-time.After(100 * time.Microsecond): // calls need the processors too
 				w.setEndpoints(echo, all[:i%(len(all)+1)]...)
 			}
 		}
