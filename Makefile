@@ -138,6 +138,10 @@ test-fuzz: ## every fuzz target for FUZZTIME
 test-dev: packages tools ## the dev cluster itself: two nodes, kill -9 of each process, no trace
 	cd dev/cluster && go test -count=1 -timeout 10m -tags cluster -run TestCluster -v . -root $(DEV)
 
+.PHONY: test-soak
+test-soak: ## the watchdog under 10,000 invocations of every kind, and with bodies of 1 GiB
+	go test -count=1 -timeout 10m -run 'TestSoak|LongBodies' -v ./pkg/watchdog -soak 10000 -long
+
 .PHONY: bench
 bench: ## measure ours beside theirs, 7 minutes: SCENARIOS='watchdog/.*' ROUNDS=5, BENCH_FLAGS='-d 3s', -list, -full (an hour)
 	@dev/packages.sh bench

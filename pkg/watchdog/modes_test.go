@@ -1,6 +1,10 @@
 package watchdog
 
 import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -82,6 +86,8 @@ var forkedRules = []rule{
 	{name: "no query", environ: []string{sh(`printf %s "${Http_Query-unset}"`)}, status: 200, want: "unset"},
 	{name: "headers", environ: []string{sh(`printf %s "$Http_X_My_Header $Http_Content_Length"`)}, header: []string{"x-my-header: a", "x-my-header: b"},
 		body: "xy", status: 200, want: "a 2"},
+	{name: "call id", environ: []string{sh(`printf %s "$Http_X_Call_Id $Http_X_Start_Time"`)}, header: []string{"X-Call-Id: c1", "X-Start-Time: 5"},
+		status: 200, want: "c1 5", wantHeader: map[string]string{"X-Call-Id": "", "X-Start-Time": ""}},
 	{name: "neither host nor another length", environ: []string{sh(`printf %s "${Http_Host-unset} ${Http_ContentLength-unset}"`)}, status: 200,
 		want: "unset unset"},
 	{name: "settings are seen", environ: []string{"fprocess=env"}, status: 200, wantMatch: "(?m)^fprocess=env$"},
@@ -116,4 +122,103 @@ var forkedRules = []rule{
 	{name: "X-Timeout 0 ignored", environ: []string{"fprocess=echo yes"}, header: []string{"X-Timeout: 0s"}, status: 200, want: "yes\n"},
 	{name: "X-Timeout negative ignored", environ: []string{"fprocess=echo yes"}, header: []string{"X-Timeout: -1s"}, status: 200, want: "yes\n"},
 	{name: "health with a slash is the function", environ: []string{"fprocess=echo yes"}, path: "/_/health/", status: 200, want: "yes\n"},
+}
+
+// each runs a test in every mode that starts a process for each invocation.
+func each(t *testing.T, test func(t *testing.T, mode string)) {
+	for _, mode := range []ModeName{ForkMode, StreamingMode, SerializingMode} {
+		t.Run(string(mode), func(t *testing.T) { test(t, "mode="+string(mode)) })
+	}
+}
+
+func TestForkedModes_ExpectContinue(t *testing.T) {
+	each(t, func(t *testing.T, mode string) {
+		f := serve(t, "fprocess=cat", mode)
+		conn := f.raw("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+		lines := bufio.NewReader(conn)
+		if res, err := http.ReadResponse(lines, nil); err != nil || res.StatusCode != 100 {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		io.WriteString(conn, "hi")
+		res, err := http.ReadResponse(lines, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(res.Body); string(body) != "hi" || err != nil {
+			t.Errorf("%q, %v", body, err)
+		}
+	})
+}
+
+// Nothing is started for a request with more than 1 MiB of headers.
+func TestForkedModes_HeadersTooLong(t *testing.T) {
+	each(t, func(t *testing.T, mode string) {
+		f := serve(t, sh("echo ran >&2"), mode)
+		var header []string
+		for i := range 12 {
+			header = append(header, "X-Big-"+string(rune('a'+i))+": "+strings.Repeat("x", 100<<10))
+		}
+		if got := f.do("GET", "/", "", header...); got.status != 431 {
+			t.Errorf("%+v", got)
+		}
+		f.stop()
+		if strings.Contains(f.stderr.String(), "ran") {
+			t.Error("the function ran")
+		}
+	})
+}
+
+func TestForkedModes_ChunkedBody(t *testing.T) {
+	each(t, func(t *testing.T, mode string) {
+		f := serve(t, sh(`echo "${Http_Content_Length-unset} $Http_Transfer_Encoding"; cat`), mode, "DC_DIALECT=of")
+		want := "unset chunked\nab"
+		if mode == "mode=fork" {
+			want = "-1 chunked\nab" // as the classic watchdog has it
+		}
+		if got := f.doCtx(context.Background(), "POST", "/", io.MultiReader(strings.NewReader("a"), strings.NewReader("b"))); got.body != want {
+			t.Errorf("%q, want %q", got.body, want)
+		}
+	})
+}
+
+func TestForkedModes_MaxInFlight(t *testing.T) {
+	each(t, func(t *testing.T, mode string) {
+		f := serve(t, sh("echo begun >&2; sleep 100"), mode, "DC_DIALECT=of", "max_inflight=1", "healthcheck_interval=0")
+		ctx, cancel := context.WithCancel(context.Background())
+		answered := make(chan answer, 1)
+		go func() { answered <- f.doCtx(ctx, "GET", "/", nil) }()
+		f.stderr.waitFor(t, "begun")
+		if got := f.do("GET", "/", ""); got.status != 429 || got.body != "Concurrent request limit exceeded. Max concurrent requests: 1\n" {
+			t.Errorf("second: %+v", got)
+		}
+		if got := f.do("GET", "/_/ready", ""); got.status != 429 {
+			t.Errorf("ready: %+v", got)
+		}
+		cancel()
+		<-answered
+		f.waitNoProcess()
+		if got := f.do("GET", "/_/ready", ""); got.status != 200 {
+			t.Errorf("ready again: %+v", got)
+		}
+	})
+}
+
+// The end of the watchdog ends what has outlived its drain, and answers nothing that could be taken for whole.
+func TestForkedModes_EndInFlight(t *testing.T) {
+	each(t, func(t *testing.T, mode string) {
+		defer killMarked(t, "98765.4")
+		f := prepare(t, sh("echo some; echo begun >&2; sleep 98765.4"), mode, "healthcheck_interval=0")
+		f.drainLimit = 100 * time.Millisecond
+		f.start()
+		answered := make(chan answer, 1)
+		go func() { answered <- f.do("GET", "/", "") }()
+		f.stderr.waitFor(t, "begun")
+		if err := f.stop(); err != nil {
+			t.Error(err)
+		}
+		if got := <-answered; got.err == nil {
+			t.Errorf("answered as if whole: %+v", got)
+		}
+		waitGone(t, "98765.4")
+	})
 }

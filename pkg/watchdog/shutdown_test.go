@@ -18,8 +18,10 @@ import (
 
 func TestShutdown_IdleIsQuick(t *testing.T) {
 	for name, f := range map[string]*fixture{
-		"fork": serve(t, "fprocess=cat"),
-		"http": serve(t, self(t, "server"), "mode=http", "PORT="+freePort(t)),
+		"fork":      serve(t, "fprocess=cat"),
+		"streaming": serve(t, "fprocess=cat", "mode=streaming"),
+		"static":    serve(t, "mode=static", "static_path="+t.TempDir()),
+		"http":      serve(t, self(t, "server"), "mode=http", "PORT="+freePort(t)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			f.waitReady()
@@ -44,8 +46,9 @@ func TestShutdown_IdleIsQuick(t *testing.T) {
 // Under load, every request that was taken is answered, and what comes before the port closes is still served.
 func TestShutdown_UnderLoad(t *testing.T) {
 	for name, environ := range map[string][]string{
-		"fork": {sh(`sleep 0.2; cat`)},
-		"http": {self(t, "server"), "mode=http", "DC_DIALECT=native", "PORT=" + freePort(t)},
+		"fork":      {sh(`sleep 0.2; cat`)},
+		"streaming": {sh(`cat; sleep 0.2`), "mode=streaming"},
+		"http":      {self(t, "server"), "mode=http", "DC_DIALECT=native", "PORT=" + freePort(t)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := serve(t, append(environ, "healthcheck_interval=300ms")...)

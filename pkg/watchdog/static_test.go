@@ -1,7 +1,10 @@
 package watchdog
 
 import (
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -153,4 +156,29 @@ func TestStaticMode_ReadyPath(t *testing.T) {
 	if got := f.do("GET", "/_/ready", ""); got.status != http.StatusOK {
 		t.Errorf("%+v", got)
 	}
+}
+
+// FuzzStaticMode asks for what it likes and never gets what lies outside the folder.
+func FuzzStaticMode(f *testing.F) {
+	for _, path := range []string{"/", "/a.txt", "/../secret", "/folder/secret", "/up", "//..//..", "/sub/..", "/./sub/index.html", "/a.txt/", "/\x00", "/pipe"} {
+		f.Add(path, true)
+		f.Add(path, false)
+	}
+	folder := site(f)
+	modes := map[bool]*staticMode{}
+	for _, list := range []bool{true, false} {
+		cfg := &Config{Mode: StaticMode, StaticPath: folder, Dialect: Native}
+		if list {
+			cfg.Dialect = Of
+		}
+		modes[list] = newStaticMode(cfg, slog.New(slog.DiscardHandler))
+	}
+	f.Fuzz(func(t *testing.T, path string, list bool) {
+		r := &http.Request{Method: "GET", URL: &url.URL{Path: path}, Header: http.Header{}}
+		w := httptest.NewRecorder()
+		modes[list].ServeHTTP(w, r)
+		if strings.Contains(w.Body.String(), "secret") || w.Code >= 500 {
+			t.Errorf("%q: %d %q", path, w.Code, w.Body)
+		}
+	})
 }
