@@ -39,7 +39,7 @@ func drainTime(cfg *Config) time.Duration {
 }
 
 // drain closes the port and idle connections, and waits for what is in flight. A connection that was just taken and has not
-// carried a request yet gets a moment to.
+// carried a request yet gets a moment to, and so does one whose last answer has just ended.
 func (w *Watchdog) drain(ln net.Listener, limit time.Duration) {
 	_ = ln.Close() // fails only if it is closed already
 	deadline, moment := time.After(limit), time.After(firstBytes)
@@ -54,17 +54,22 @@ func (w *Watchdog) drain(ln net.Listener, limit time.Duration) {
 		}
 	}
 	for {
-		busy, fresh, changed := w.conns.closeIdle()
+		busy, fresh, next, changed := w.conns.closeIdle()
 		idle, inFlight := w.inFlight.empty()
-		if busy == 0 && inFlight == 0 && (fresh == 0 || moment == nil) {
+		if busy == 0 && inFlight == 0 && next == 0 && (fresh == 0 || moment == nil) {
 			return
 		}
 		if inFlight == 0 {
 			idle = nil
 		}
+		var look <-chan time.Time
+		if next > 0 {
+			look = time.After(next)
+		}
 		select {
 		case <-changed:
 		case <-idle:
+		case <-look:
 		case <-moment:
 			moment = nil
 		case <-deadline:

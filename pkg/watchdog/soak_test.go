@@ -180,7 +180,7 @@ func (f *fixture) rest(t *testing.T) resting {
 		}
 	}
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		if busy, fresh, _ := f.conns.closeIdle(); busy+fresh == 0 {
+		if busy, fresh, next, _ := f.conns.closeIdle(); busy+fresh == 0 && next == 0 {
 			break
 		}
 		if time.Now().After(deadline) {
