@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -19,11 +20,11 @@ import (
 
 var soak = flag.Int("soak", 600, "how many invocations TestSoak makes")
 
-// soakMarker is in the command line of what is never to end by itself.
-const soakMarker = "98765.9"
+// soakMarker is in the command line of what is never to end by itself, and of no other run's on this machine.
+var soakMarker = fmt.Sprintf("98765.9%d", os.Getpid())
 
 // soakScript is a function that behaves in every way that programs do.
-const soakScript = `case $Http_Path in
+var soakScript = `case $Http_Path in
 /echo) cat;;
 /deaf) echo yes;;
 /fail) echo some; exit 3;;
@@ -116,7 +117,7 @@ func (f *fixture) soak(t *testing.T, n int) {
 				}
 				call := soakCalls[i%len(soakCalls)]
 				if err := f.soakOne(call); err != nil {
-					t.Errorf("%+.80v: %v", call, err)
+					t.Errorf("%s with %d bytes: %v", call.path, len(call.body), err)
 				}
 			}
 		})
