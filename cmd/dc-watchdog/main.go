@@ -42,6 +42,7 @@ The variables are those of the OpenFaaS watchdogs. Those needed most:
   fork_body_bytes, fork_output_bytes
                  modes fork and serializing: how long a request and an answer may be (default 33554432, 32 MiB)
   port           where to listen (default 8080)
+  DC_PREFORK     modes fork, serializing and streaming: how many processes are started ahead and wait for a request (default 0)
   DC_PARK        modes http and lambda: how long a process may idle before it is ended until the next request (default: for ever)
   metrics_port   where Prometheus finds metrics (default 8081; 0: nowhere)
 `

@@ -22,6 +22,7 @@ const (
 	AnnotationHeap      = "com.dragonchain.heap"
 	AnnotationHeapQuota = "com.dragonchain.heap-quota"
 	AnnotationPark      = "com.dragonchain.park"
+	AnnotationPrefork   = "com.dragonchain.prefork"
 	AnnotationReadyPath = "com.openfaas.ready.http.path"
 )
 
@@ -36,6 +37,8 @@ const (
 	maxMaxInFlight = 1_000_000
 	// A process that is parked sooner is started for nearly every call. One that may idle for longer need not be parked at all.
 	minPark, maxPark = time.Second, 24 * time.Hour
+	// maxPrefork bounds how many processes of one replica wait: each takes the memory of a started interpreter.
+	maxPrefork = 100
 	// watchdogPort is the only one on which replicas are called. Another would never be found ready.
 	watchdogPort = "8080"
 )
@@ -54,6 +57,8 @@ type Policy struct {
 	ModeAnnotated bool
 	// Park is how long a process of ModeHTTP or ModeLambda may idle before it is ended until the next call. 0 means for ever.
 	Park time.Duration
+	// Prefork is how many processes of ModeFork, ModeSerializing or ModeStreaming are started ahead in each replica. 0 means none.
+	Prefork int
 	// Heap makes the function a contract: its answers are committed to its heap.
 	Heap bool
 	// HeapQuotaBytes bounds the heap's keys and values together. 0 means the provider's default.
@@ -133,6 +138,9 @@ func salvagePolicy(s Spec) Policy {
 	if park, err := parsePark(s, p.Mode); err == nil {
 		p.Park = park
 	}
+	if prefork, err := parsePrefork(s, p.Mode); err == nil {
+		p.Prefork = prefork
+	}
 	return p
 }
 
@@ -149,6 +157,9 @@ func parsePolicy(s Spec) (Policy, error) {
 		return Policy{}, err
 	}
 	if p.Park, err = parsePark(s, p.Mode); err != nil {
+		return Policy{}, err
+	}
+	if p.Prefork, err = parsePrefork(s, p.Mode); err != nil {
 		return Policy{}, err
 	}
 	if v := s.Env["port"]; p.Watchdog() && v != "" && v != watchdogPort {
@@ -236,6 +247,26 @@ func parsePark(s Spec, mode Mode) (time.Duration, error) {
 		return 0, Invalidf("annotation %s=%.80q: mode %s has no process that could be parked; modes %s and %s have", AnnotationPark, v, mode, ModeHTTP, ModeLambda)
 	}
 	return d, nil
+}
+
+func parsePrefork(s Spec, mode Mode) (int, error) {
+	v := s.Annotations[AnnotationPrefork]
+	if v == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(v)
+	switch {
+	case err != nil || n < 0 || n > maxPrefork:
+		return 0, Invalidf("annotation %s=%.80q: give a whole number from 0 to %d", AnnotationPrefork, v, maxPrefork)
+	case n == 0:
+		return 0, nil
+	case mode == "":
+		return 0, Invalidf("annotation %s=%.80q: the image serves by itself; only the watchdog can start processes ahead: set %s", AnnotationPrefork, v, AnnotationMode)
+	case mode != ModeFork && mode != ModeSerializing && mode != ModeStreaming:
+		return 0, Invalidf("annotation %s=%.80q: mode %s starts no process for a call; modes %s, %s and %s do",
+			AnnotationPrefork, v, mode, ModeFork, ModeSerializing, ModeStreaming)
+	}
+	return n, nil
 }
 
 func parseFlag(m map[string]string, kind, key string) (bool, error) {

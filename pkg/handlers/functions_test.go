@@ -34,8 +34,8 @@ func TestFunctions_ListGivesBackWhatWasSent(t *testing.T) {
 			`[{"name":"cow","image":"i","namespace":"fns","labels":{},"annotations":{},"replicas":1,"availableReplicas":2,"createdAt":"2026-05-04T03:02:01Z"}]`,
 		},
 		"annotations as they were written": {
-			`{"service":"cow","image":"i","annotations":{"com.dragonchain.mode":"http","com.dragonchain.park":"90"}}`,
-			`[{"name":"cow","image":"i","namespace":"fns","annotations":{"com.dragonchain.mode":"http","com.dragonchain.park":"90"},` +
+			`{"service":"cow","image":"i","annotations":{"com.dragonchain.mode":"http","com.dragonchain.park":"90","com.dragonchain.prefork":"0"}}`,
+			`[{"name":"cow","image":"i","namespace":"fns","annotations":{"com.dragonchain.mode":"http","com.dragonchain.park":"90","com.dragonchain.prefork":"0"},` +
 				`"replicas":1,"availableReplicas":2,"createdAt":"2026-05-04T03:02:01Z"}]`,
 		},
 		"a read status is not kept": {

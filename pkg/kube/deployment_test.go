@@ -42,7 +42,7 @@ func TestPlan_Golden(t *testing.T) {
 		{"everything", func(s *function.Spec) {
 			s.Env = map[string]string{"fprocess": "overridden", "mode": "fork"}
 			s.Labels = map[string]string{"team": "red", function.LabelScaleMin: "2"}
-			s.Annotations = map[string]string{annotationScrape: "true"}
+			s.Annotations = map[string]string{annotationScrape: "true", function.AnnotationPrefork: "2"}
 			s.Constraints = []string{"disk=ssd", "zone=a"}
 			s.Limits = &function.Resources{Memory: "1Gi", NvidiaGPU: "1"}
 			s.ReadOnlyRoot = true

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -150,6 +151,9 @@ func (p *plan) watchdogEnv(values map[string]string) {
 	}
 	if park := p.fn.Policy.Park; park > 0 {
 		values["DC_PARK"] = park.String()
+	}
+	if n := p.fn.Policy.Prefork; n > 0 {
+		values["DC_PREFORK"] = strconv.Itoa(n)
 	}
 	if p.readyURL != "" {
 		values["DC_READY_URL"] = p.readyURL

@@ -51,23 +51,48 @@ type call struct {
 	outFD, errFD   int      // our ends; errFD is -1 when stderr goes into stdout
 	stdout, stderr *os.File // the same, once they are followed; nil before
 
-	log    *lineLog
-	fed    chan struct{} // closed when stdin is written, or nobody reads it; nil without a stdin
-	logged chan struct{} // closed when stderr is at its end; nil unless it is followed
-	output bytes.Buffer
+	log       *lineLog
+	request   *os.File      // like stdin, to what DC_REQUEST_FILE names
+	fed       chan struct{} // closed when stdin is written, or nobody reads it; nil when nobody writes
+	requested chan struct{} // the same of request
+	logged    chan struct{} // closed when stderr is at its end; nil unless it is followed
+	waited    bool          // it was started before its invocation came
+	childs    []int         // the process's ends, until it has them
+	output    bytes.Buffer
 }
 
-// run starts a process, hands it stdin, and returns its output. The error is a *spawnError, an *exitError, errOutputTooBig, or the
-// cause of ctx's end. Output is returned with an *exitError too.
-func (m *forkMode) run(ctx context.Context, environ []string, stdin []byte) ([]byte, error) {
-	c, err := m.spawn(environ, stdin)
+// requestVars is what a process is told of its request, besides the body.
+type requestVars struct {
+	environ []string // of a process that is started for it
+	file    []byte   // in what DC_REQUEST_FILE names; nil if the function has no prefork
+	later   bool     // file is not known yet
+}
+
+// run hands stdin to a process that waits, or to one that it starts, and returns its output. The error is a *spawnError, an *exitError,
+// errOutputTooBig, or the cause of ctx's end. Output is returned with an *exitError too.
+func (m *forkMode) run(ctx context.Context, v requestVars, stdin []byte) ([]byte, error) {
+	if c := m.reserve.claim(); c != nil {
+		c.request, c.requested = hand(c.request, v.file)
+		c.stdin, c.fed = hand(c.stdin, stdin)
+		return m.complete(ctx, c)
+	}
+	return m.runNew(ctx, v, stdin)
+}
+
+// runNew is run with a process of its own.
+func (m *forkMode) runNew(ctx context.Context, v requestVars, stdin []byte) ([]byte, error) {
+	c, err := m.spawn(v, stdin)
 	if err != nil {
 		return nil, &spawnError{err}
 	}
-	if c.stdin != nil || !c.quick() {
+	return m.complete(ctx, c)
+}
+
+func (m *forkMode) complete(ctx context.Context, c *call) ([]byte, error) {
+	if c.fed != nil || !c.quick() {
 		c.follow()
 	}
-	err = c.wait(ctx, int64(m.outputBytes))
+	err := c.wait(ctx, int64(m.outputBytes))
 	status := c.finish()
 	if err != nil {
 		return nil, err
@@ -79,100 +104,187 @@ func (m *forkMode) run(ctx context.Context, environ []string, stdin []byte) ([]b
 }
 
 // spawn starts a process with all of its stdin.
-func (m *forkMode) spawn(environ []string, stdin []byte) (*call, error) {
-	c := &call{log: m.stderr, outFD: -1, errFD: -1}
-	var in int
+func (m *forkMode) spawn(v requestVars, stdin []byte) (*call, error) {
+	c := m.newCall()
+	defer c.handedOver()
+	in := m.nullFD
 	var err error
-	switch {
-	case len(stdin) == 0:
-		in = m.nullFD
-	case len(stdin) <= alwaysFits:
-		in, err = filledPipe(stdin)
-	default:
-		c.stdin, in, err = inPipe()
+	if len(stdin) > 0 {
+		if c.stdin, in, err = c.inlet(stdin); err != nil {
+			return nil, err
+		}
 	}
-	if err == nil {
-		err = c.start(m, environ, in)
-	}
-	if err != nil {
+	if err := c.start(m, v, in); err != nil {
 		return nil, err
 	}
 	if c.stdin != nil {
-		c.fed = make(chan struct{})
-		go c.feed(stdin)
+		c.stdin, c.fed = hand(c.stdin, stdin)
 	}
 	return c, nil
 }
 
-// startCall starts a process and follows what it writes. The caller feeds stdin, if there is input, and closes fed when that is over;
-// it reads stdout.
-func (m *forkMode) startCall(environ []string, hasInput bool) (*call, error) {
-	c := &call{log: m.stderr, outFD: -1, errFD: -1}
+// startCall starts a process, or takes one that waits, and follows what it writes. The caller feeds stdin, if there is input, and closes
+// fed when that is over; it reads stdout.
+func (m *forkMode) startCall(v requestVars, hasInput bool) (*call, error) {
+	c := m.reserve.claim()
+	switch {
+	case c == nil:
+		return m.spawnCall(v, hasInput)
+	case hasInput:
+		c.fed = make(chan struct{})
+	default:
+		c.stdin, _ = hand(c.stdin, nil)
+	}
+	c.request, c.requested = hand(c.request, v.file)
+	c.follow()
+	return c, nil
+}
+
+func (m *forkMode) spawnCall(v requestVars, hasInput bool) (*call, error) {
+	c := m.newCall()
+	defer c.handedOver()
 	in := m.nullFD
 	if hasInput {
 		var err error
-		if c.stdin, in, err = inPipe(); err != nil {
+		if c.stdin, in, err = c.openInlet(); err != nil {
 			return nil, err
 		}
 		c.fed = make(chan struct{})
 	}
-	if err := c.start(m, environ, in); err != nil {
+	if err := c.start(m, v, in); err != nil {
 		return nil, err
 	}
 	c.follow()
 	return c, nil
 }
 
-// start makes the other pipes and starts the process. It closes in.
-func (c *call) start(m *forkMode, environ []string, in int) error {
-	defer func() {
-		if in != m.nullFD {
-			closeFD(in)
-		}
-		if c.proc == nil {
-			c.closeOurs()
-		}
-	}()
+func (m *forkMode) newCall() *call { return &call{log: m.stderr, outFD: -1, errFD: -1} }
+
+// inlet makes a pipe with data for the process. If that fits it is written, and ours is nil.
+func (c *call) inlet(data []byte) (ours *os.File, childs int, err error) {
+	if len(data) > alwaysFits {
+		return c.openInlet()
+	}
+	if childs, err = filledPipe(data); err == nil {
+		c.childs = append(c.childs, childs)
+	}
+	return nil, childs, err
+}
+
+func (c *call) openInlet() (ours *os.File, childs int, err error) {
+	if ours, childs, err = inPipe(); err == nil {
+		c.childs = append(c.childs, childs)
+	}
+	return ours, childs, err
+}
+
+// start makes the other pipes and starts the process.
+func (c *call) start(m *forkMode, v requestVars, in int) error {
 	prog, err := m.program()
 	if err != nil {
 		return err
 	}
-	var out int
-	if c.outFD, out, err = plainOutPipe(); err != nil {
+	fds := make([]int, 3, 4)
+	fds[0] = in
+	if c.outFD, fds[1], err = plainOutPipe(); err != nil {
 		return err
 	}
-	defer closeFD(out)
-	errOut := out
+	c.childs = append(c.childs, fds[1])
+	fds[2] = fds[1]
 	if !m.cfg.CombineOutput {
-		if c.errFD, errOut, err = plainOutPipe(); err != nil {
+		if c.errFD, fds[2], err = plainOutPipe(); err != nil {
 			return err
 		}
-		defer closeFD(errOut)
+		c.childs = append(c.childs, fds[2])
 	}
-	c.proc, err = m.procs.start(prog, environ, in, out, errOut)
-	return err
+	if v.file != nil || v.later {
+		var request int
+		if v.later {
+			c.request, request, err = c.openInlet()
+		} else {
+			c.request, request, err = c.inlet(v.file)
+		}
+		if err != nil {
+			return err
+		}
+		fds = append(fds, request)
+	}
+	if c.proc, err = m.procs.start(prog, v.environ, fds...); err != nil {
+		return err
+	}
+	if c.request != nil && !v.later {
+		c.request, c.requested = hand(c.request, v.file)
+	}
+	return nil
+}
+
+// handedOver closes the process's ends, which it has by now, and ours too if there is no process.
+func (c *call) handedOver() {
+	for _, fd := range c.childs {
+		closeFD(fd)
+	}
+	c.childs = nil
+	if c.proc == nil {
+		c.closeOurs()
+	}
+}
+
+// hand writes data to a process and closes the pipe. What fits into it is written at once; otherwise left is the pipe, and done is closed
+// when nobody writes into it any more. A process that does not read it, or not all of it, is none the worse: its EPIPE is no error.
+func hand(pipe *os.File, data []byte) (left *os.File, done chan struct{}) {
+	write := func() {
+		_, _ = pipe.Write(data)
+		_ = pipe.Close()
+	}
+	if len(data) <= alwaysFits {
+		write()
+		return nil, nil
+	}
+	done = make(chan struct{})
+	go func() {
+		defer close(done)
+		write()
+	}()
+	return pipe, done
 }
 
 // quick waits for the leader's exit as long as that is worth it, and tells whether it has come.
 func (c *call) quick() bool {
 	for look := firstLook; look <= lastLook; look *= 2 {
-		if c.proc.exitsBy(time.Now().Add(look)) {
+		if c.exitsWithin(look) {
 			return true
 		}
-		if pending(c.outFD) > 0 || c.errFD >= 0 && pending(c.errFD) > 0 {
+		if pending(c.outFD) > 0 || c.errFD >= 0 && c.stderr == nil && pending(c.errFD) > 0 {
 			return false
 		}
 	}
 	return false
 }
 
+func (c *call) exitsWithin(d time.Duration) bool {
+	if !c.waited {
+		return c.proc.exitsBy(time.Now().Add(d))
+	}
+	patience := time.NewTimer(d)
+	defer patience.Stop()
+	select {
+	case <-c.proc.exited():
+		return true
+	case <-patience.C:
+		return false
+	}
+}
+
 // follow has what the process writes read as it comes.
 func (c *call) follow() {
-	if c.stdout != nil {
-		return
+	if c.stdout == nil {
+		c.stdout = os.NewFile(uintptr(c.outFD), "stdout")
 	}
-	c.stdout = os.NewFile(uintptr(c.outFD), "stdout")
-	if c.errFD >= 0 {
+	c.followErrors()
+}
+
+func (c *call) followErrors() {
+	if c.errFD >= 0 && c.stderr == nil {
 		c.stderr = os.NewFile(uintptr(c.errFD), "stderr")
 		c.logged = make(chan struct{})
 		go c.logErrors()
@@ -180,29 +292,17 @@ func (c *call) follow() {
 }
 
 func (c *call) closeOurs() {
-	if c.stdin != nil {
-		// Ends what is pending on it; nothing was written that could be lost.
-		_ = c.stdin.Close()
-	}
-	if c.stdout != nil {
-		_ = c.stdout.Close() // read to its end, or given up
-		if c.stderr != nil {
-			_ = c.stderr.Close() // the same
-		}
-		return
-	}
-	for _, fd := range []int{c.outFD, c.errFD} {
-		if fd >= 0 {
-			closeFD(fd)
+	for _, f := range []*os.File{c.stdin, c.request, c.stdout, c.stderr} {
+		if f != nil {
+			_ = f.Close() // written or read to its end, or given up
 		}
 	}
-}
-
-// feed writes stdin. A process that does not read it, or not all of it, is none the worse: its EPIPE is no error.
-func (c *call) feed(stdin []byte) {
-	defer close(c.fed)
-	_, _ = c.stdin.Write(stdin)
-	_ = c.stdin.Close()
+	if c.stdout == nil && c.outFD >= 0 {
+		closeFD(c.outFD)
+	}
+	if c.stderr == nil && c.errFD >= 0 {
+		closeFD(c.errFD)
+	}
 }
 
 func (c *call) logErrors() {
@@ -268,12 +368,16 @@ func (c *call) tooMuch(most int64) error {
 // finish kills what is left of the session and waits for everything that was started for it.
 func (c *call) finish() syscall.WaitStatus {
 	status := c.proc.end()
-	if c.stdin != nil {
+	if c.fed != nil {
 		giveUpAfter(c.stdin, 0)
 		<-c.fed
 	}
-	if c.stdout == nil && c.errFD >= 0 && !atEnd(c.errFD) {
-		c.follow()
+	if c.requested != nil {
+		giveUpAfter(c.request, 0)
+		<-c.requested
+	}
+	if c.errFD >= 0 && c.stderr == nil && !atEnd(c.errFD) {
+		c.followErrors()
 	}
 	if c.stderr != nil {
 		giveUpAfter(c.stderr, stderrPatience)

@@ -91,6 +91,9 @@ type Config struct {
 	// starts them again. 0 means for ever.
 	Park time.Duration
 
+	// Prefork is how many processes ForkMode, SerializingMode and StreamingMode start ahead, to wait for a request each. 0 means none.
+	Prefork int
+
 	// Lambda is what only LambdaMode knows. Its Handler, Environ and Timeout are filled in.
 	Lambda lambda.Config
 
@@ -199,6 +202,7 @@ func ParseEnv(environ []string) (Config, error) {
 		PrefixLogs:     v.parsedBoolean("prefix_logs", dialect == Of),
 		LineBytes:      v.lineBytes(),
 		Park:           v.park(),
+		Prefork:        v.prefork(),
 		Push:           v.push(),
 	}
 	cfg.ContentType = v.contentType(cfg.Mode)
@@ -252,19 +256,32 @@ func (c *Config) check() error {
 	case !slices.Contains(modes, c.Mode):
 		return fmt.Errorf("mode %q is not one of: %s", string(c.Mode), modeNames())
 	}
+	if err := c.checkLife(); err != nil {
+		return err
+	}
 	if c.Mode == StaticMode {
 		return c.checkPorts()
-	}
-	if c.Park != 0 && c.Mode == ForkMode {
-		return errors.New("DC_PARK: mode fork has no process between two invocations that could be parked")
-	}
-	if c.Park < 0 {
-		return fmt.Errorf("DC_PARK: %v is negative", c.Park)
 	}
 	if len(c.Command) == 0 || c.Command[0] == "" {
 		return errors.New("no command: set fprocess to the function's program and its arguments")
 	}
 	return c.checkPorts()
+}
+
+// checkLife looks at what is said of the time in which a process has nothing to do.
+func (c *Config) checkLife() error {
+	stays := c.Mode == HTTPMode || c.Mode == LambdaMode
+	switch {
+	case c.Park < 0:
+		return fmt.Errorf("DC_PARK: %v is negative", c.Park)
+	case c.Park > 0 && !stays:
+		return fmt.Errorf("DC_PARK: mode %s has no process that could be parked", c.Mode)
+	case c.Prefork < 0 || c.Prefork > maxPrefork:
+		return fmt.Errorf("DC_PREFORK: %d is not a number from 0 to %d", c.Prefork, maxPrefork)
+	case c.Prefork > 0 && (stays || c.Mode == StaticMode):
+		return fmt.Errorf("DC_PREFORK: mode %s starts no process for an invocation, so that none can be started ahead", c.Mode)
+	}
+	return nil
 }
 
 func (c *Config) checkPorts() error {
@@ -385,6 +402,19 @@ func (v *vars) park() time.Duration {
 		v.fail(fmt.Errorf("DC_PARK %q is not seconds or a duration such as 30s", text))
 	}
 	return d
+}
+
+// prefork is as strict.
+func (v *vars) prefork() int {
+	text := v.set["DC_PREFORK"]
+	if text == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 || n > maxPrefork {
+		v.fail(fmt.Errorf("DC_PREFORK %q is not a number from 0 to %d", text, maxPrefork))
+	}
+	return n
 }
 
 func (v *vars) lockFile() string {

@@ -12,6 +12,7 @@
 //	readiness   whether it may be given work now: /_/ready
 //	ready push  telling the provider of readiness, rather than waiting to be probed: package readypush
 //	metrics     what is counted of invocations, for Prometheus
+//	prefork     start processes before their requests come, in the modes that have one for each invocation: DC_PREFORK
 //	park        end the idle processes of modes http and lambda, which the next invocation starts again: DC_PARK
 //	usage       processor time and memory of this container, and its invocations: /_/usage
 //	sink        where the log goes, which may get stuck and then holds nobody up
@@ -35,6 +36,25 @@
 //	start ──► serving ──► SIGTERM: not ready ──► a moment ──► port closed ──► drained ──► SIGTERM to the function ──► end
 //	             │                (healthcheck_interval)         (write_timeout)             (10 s, then SIGKILL)
 //	             └─► the process of mode http exits, with whatever status: not ready, what is in flight answered, error
+//
+// # Prefork
+//
+// With DC_PREFORK that many processes are started ahead, so that an interpreter's start is off the way of a request. Each reads its
+// stdin, where nothing comes until it is claimed, and serves one invocation as any other process does: its limit counts from the
+// request. It was started before there was one, so that no variable of the request (Http_Path, REQUEST_METHOD and so on) is in its
+// environment. They are in what the variable DC_REQUEST_FILE names, which can be read to its end once, before stdin or after it, as
+// NAME=VALUE with a NUL behind each:
+//
+//	request = dict(entry.split("=", 1) for entry in open(os.environ["DC_REQUEST_FILE"]).read().split("\0") if entry)
+//
+//	tr '\0' '\n' <"$DC_REQUEST_FILE"
+//
+// A process that is forked because none waits has that file too, and the variables as well. What a process writes to stderr before its
+// request is logged at once; what it writes to stdout begins the answer, and waits in the pipe, as the process does when that is full.
+// One that has exited is replaced after a pause, which doubles up to 10 s, and its output is nobody's. A program that does not read its
+// stdin at all does not suit prefork; it is served by forking, and that is logged once. The first process is started at once, the
+// others 100 ms after each other; one that was claimed is replaced when its invocation is over, or has taken 100 ms. Those that wait
+// take the memory of a started interpreter each, within the limit of the container, and are killed at shutdown.
 //
 // # Parking
 //
@@ -122,10 +142,12 @@
 //
 // No process outlives its invocation unless it has made a session of its own (setsid), when it lives until the container ends, or
 // the container has no /proc, when only the process group is killed. No zombie stays if this program is process 1 or a subreaper; an
-// exit that belongs to an invocation is taken by nobody else. No pipe of the function is ever left unread while it may be written. An
-// invocation that was taken is answered, unless it outlives the drain deadline. What is in memory of a request and its answer is all
-// of both in modes fork and serializing, within their two limits, 64 KiB each way in mode streaming, and 88 KiB each way
-// in mode http. DC_* variables, with the pod's secret among them, are not in the function's environment, and dc-watchdog closes its own to it: see prctl(2), PR_SET_DUMPABLE. A function with
+// exit that belongs to an invocation is taken by nobody else. No pipe of the function is left unread while an invocation may write into
+// it, but for the first milliseconds of a process, in which only one that has written nothing is left alone. An invocation that was taken
+// is answered, unless it outlives the drain deadline. What is in memory of a request and its answer is all of both in modes fork and
+// serializing, within their two limits, 64 KiB each way in mode streaming, and 88 KiB each way in mode http. DC_* variables, with the
+// pod's secret among them, are not in the function's environment, save DC_REQUEST_FILE, and dc-watchdog closes its own to it: see
+// prctl(2), PR_SET_DUMPABLE. A function with
 // CAP_SYS_PTRACE reads it all the same.
 //
 // # Left to others

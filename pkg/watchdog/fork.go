@@ -26,6 +26,8 @@ type forkMode struct {
 	program func() (program, error)
 	procs   *processes
 	environ *requestEnviron
+	told    *requestEnviron // what is in the file of DC_REQUEST_FILE; nil without prefork
+	reserve *reserve
 	stdout  *Sink
 	stderr  *lineLog
 	log     *slog.Logger
@@ -37,11 +39,15 @@ type forkMode struct {
 }
 
 func newForkMode(cfg *Config, procs *processes, log *slog.Logger, stdout, stderr *Sink) *forkMode {
-	return &forkMode{
+	base := cfg.Environ
+	if cfg.Prefork > 0 {
+		base = append(slices.Clip(base), requestFile)
+	}
+	m := &forkMode{
 		cfg:     cfg,
 		program: sync.OnceValues(func() (program, error) { return findProgram(cfg.Command) }),
 		procs:   procs,
-		environ: newRequestEnviron(cfg.Environ, environRules(cfg)),
+		environ: newRequestEnviron(base, environRules(cfg)),
 		stdout:  stdout,
 		stderr:  newLineLog(stderr, "stderr", cfg.PrefixLogs, cfg.LineBytes),
 		log:     log,
@@ -50,6 +56,11 @@ func newForkMode(cfg *Config, procs *processes, log *slog.Logger, stdout, stderr
 		outputBytes: forkBytes(cfg.OutputBytes),
 		stall:       answerStall,
 	}
+	if cfg.Prefork > 0 {
+		m.told = newRequestEnviron(nil, environRules(cfg))
+	}
+	m.reserve = newReserve(cfg.Prefork, m.startWaiting, log)
+	return m
 }
 
 // forkBytes leaves room for the one byte more that is read to tell that there is more.
@@ -72,6 +83,7 @@ func (m *forkMode) start() (err error) {
 
 // serve waits for ctx's end, kills what still runs, and waits for it.
 func (m *forkMode) serve(ctx context.Context) error {
+	m.reserve.run(ctx)
 	<-ctx.Done()
 	m.procs.endAll()
 	return m.null.Close()
@@ -91,11 +103,11 @@ func (m *forkMode) check(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	environ, err := m.environFor(r)
+	vars, err := m.varsFor(r)
 	if err != nil {
 		return false
 	}
-	_, err = m.run(ctx, environ, nil)
+	_, err = m.runNew(ctx, vars, nil) // one that waits is for a caller
 	return err == nil
 }
 
@@ -125,7 +137,7 @@ func (m *forkMode) invoke(w http.ResponseWriter, r *http.Request, answer answere
 		m.refuse(w, requestStatus(err), err)
 		return
 	}
-	environ, err := m.environFor(r)
+	vars, err := m.varsFor(r)
 	if err != nil {
 		m.refuse(w, requestStatus(err), err)
 		return
@@ -133,7 +145,8 @@ func (m *forkMode) invoke(w http.ResponseWriter, r *http.Request, answer answere
 	if m.cfg.MarshalRequest {
 		stdin = marshalRequest(r.Header, stdin)
 	}
-	output, err := m.run(ctx, environ, stdin)
+	defer m.reserve.release()
+	output, err := m.run(ctx, vars, stdin)
 	answer(w, r, output, err, time.Since(started))
 }
 
@@ -180,11 +193,25 @@ func (m *forkMode) readBody(ctx context.Context, w http.ResponseWriter, r *http.
 	return body.Bytes(), err
 }
 
-func (m *forkMode) environFor(r *http.Request) ([]string, error) {
-	if m.cfg.NoHeaders {
-		return m.cfg.Environ, nil
+func (m *forkMode) varsFor(r *http.Request) (v requestVars, err error) {
+	v.environ = m.environ.base
+	if !m.cfg.NoHeaders {
+		if v.environ, err = m.environ.of(r); err != nil {
+			return v, err
+		}
 	}
-	return m.environ.of(r)
+	if m.told == nil {
+		return v, nil
+	}
+	v.file = []byte{}
+	if !m.cfg.NoHeaders {
+		told, err := m.told.of(r)
+		if err != nil {
+			return v, err
+		}
+		v.file = requestBytes(told)
+	}
+	return v, nil
 }
 
 // marshalRequest is the form that marshal_request promises.

@@ -410,7 +410,7 @@ func TestConfig_Park(t *testing.T) {
 		{[]string{"mode=http", "DC_PARK=soon"}, 0, `DC_PARK "soon" is not`},
 		{[]string{"mode=http", "DC_PARK=-1s"}, 0, `DC_PARK "-1s" is not`},
 		{[]string{"mode=http", "DC_PARK=-1s", "DC_DIALECT=of"}, 0, `DC_PARK "-1s" is not`},
-		{[]string{"DC_PARK=30s"}, 0, "mode fork has no process"},
+		{[]string{"DC_PARK=30s"}, 0, "mode fork has no process that could be parked"},
 	} {
 		cfg, err := ParseEnv(append([]string{"fprocess=cat"}, r.environ...))
 		if r.err == "" && (err != nil || cfg.Park != r.want) || r.err != "" && (err == nil || !strings.Contains(err.Error(), r.err)) {

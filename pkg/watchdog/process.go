@@ -64,17 +64,21 @@ func findProgram(argv []string) (program, error) {
 // errClosed is given to whoever starts a process after endAll.
 var errClosed = errors.New("the watchdog is ending")
 
-// start runs p with the given descriptors, which the caller may close afterwards.
-func (ps *processes) start(p program, environ []string, stdin, stdout, stderr int) (*process, error) {
+// start runs p with the given descriptors as its 0, 1, 2 and so on, which the caller may close afterwards.
+func (ps *processes) start(p program, environ []string, fds ...int) (*process, error) {
 	ps.mu.RLock()
 	defer ps.mu.RUnlock()
 	if ps.closed {
 		return nil, errClosed
 	}
+	files := make([]uintptr, len(fds))
+	for i, fd := range fds {
+		files[i] = uintptr(fd)
+	}
 	started, handle := time.Now(), -1
 	pid, err := syscall.ForkExec(p.path, p.argv, &syscall.ProcAttr{
 		Env:   environ,
-		Files: []uintptr{uintptr(stdin), uintptr(stdout), uintptr(stderr)},
+		Files: files,
 		Sys:   &syscall.SysProcAttr{Setsid: true, PidFD: &handle},
 	})
 	if err != nil {

@@ -57,12 +57,13 @@ func (m *streamingMode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer end(nil)
 	m.debugHeaders("in", r.Header)
 	s := &stream{mode: m, w: w, r: r, control: http.NewResponseController(w), end: end}
-	environ, err := m.environFor(r)
+	vars, err := m.varsFor(r)
 	switch {
 	case err != nil:
 		s.fail(requestStatus(err), err.Error())
 	default:
-		err = s.run(ctx, environ)
+		defer m.reserve.release()
+		err = s.run(ctx, vars)
 		s.answer(err)
 	}
 	m.note(r, s.status, s.bytes, err, time.Since(started))
@@ -98,9 +99,9 @@ type stream struct {
 }
 
 // run starts the process and returns when it is over. The error is a *spawnError, an *exitError, a *bodyError, or the cause of ctx's end.
-func (s *stream) run(ctx context.Context, environ []string) (err error) {
+func (s *stream) run(ctx context.Context, vars requestVars) (err error) {
 	hasInput := s.r.Body != http.NoBody
-	if s.call, err = s.mode.startCall(environ, hasInput); err != nil {
+	if s.call, err = s.mode.startCall(vars, hasInput); err != nil {
 		return &spawnError{err}
 	}
 	// The answer may begin before the request has ended. HTTP/1.1 connections can do it; an error means that this one cannot.

@@ -198,7 +198,7 @@ func (w *Watchdog) logStart(addr net.Addr) {
 	w.log.Info("serving", "mode", w.cfg.Mode, "dialect", w.cfg.Dialect, "address", addr.String(), "program", w.program(),
 		"read_timeout", w.cfg.ReadTimeout.String(), "write_timeout", w.cfg.WriteTimeout.String(),
 		"exec_timeout", w.cfg.ExecTimeout.String(), "healthcheck_interval", w.cfg.LameDuck.String(),
-		"max_inflight", w.cfg.MaxInFlight, "park", w.cfg.Park.String())
+		"max_inflight", w.cfg.MaxInFlight, "park", w.cfg.Park.String(), "prefork", w.cfg.Prefork)
 }
 
 // program is what is served, for the log.
