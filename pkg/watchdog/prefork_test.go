@@ -227,7 +227,7 @@ func TestPrefork_Limits(t *testing.T) {
 	if got := f.doCtx(ctx, "POST", "/", strings.NewReader("hang\n")); got.err == nil {
 		t.Errorf("%+v", got)
 	}
-	waitGone(t, "98763.1")
+	waitGone(t, "sleep\x0098763.1") // not the script, which the next one that waits has in its command line
 }
 
 // An invocation that takes long is no reason to have fewer processes waiting.
@@ -269,11 +269,11 @@ func TestPrefork_Shutdown(t *testing.T) {
 
 func TestPrefork_ProgramGone(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "program")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\ncat\n"), 0o700); err != nil {
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho up >&2\ncat\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	f := serve(t, argv(program), "DC_PREFORK=1")
-	f.waitWaiting(1)
+	f.stderr.waitFor(t, "up\n") // it has been read
 	if err := os.Remove(program); err != nil {
 		t.Fatal(err)
 	}
