@@ -78,6 +78,10 @@ images: build ## build the images of the provider and the examples, without Dock
 packages: ## install the Debian packages that are missing
 	@dev/packages.sh
 
+.PHONY: test-packages
+test-packages:
+	@dev/packages.sh --tests
+
 .PHONY: cluster
 cluster: packages tools ## a real Kubernetes and nothing on it; NODES=2, CLUSTER=name
 ifeq ($(EXTERNAL),)
@@ -115,7 +119,7 @@ exec: ## run a command inside the cluster's network: CMD='curl -s $OPENFAAS_URL/
 # --- tests --------------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: packages lint test-unit test-fuzz test-dev test-e2e ## all tests, unit to end to end, on clusters of their own
+test: test-packages lint test-unit test-fuzz test-dev test-e2e ## all tests, unit to end to end, on clusters of their own
 
 .PHONY: lint
 lint: tools $(STAMP)/staticcheck-$(STATICCHECK_VERSION) ## gofmt, go vet, staticcheck and helm lint
@@ -125,7 +129,7 @@ lint: tools $(STAMP)/staticcheck-$(STATICCHECK_VERSION) ## gofmt, go vet, static
 	helm lint --quiet chart
 
 .PHONY: test-unit
-test-unit: packages ## unit tests of every module, with the race detector
+test-unit: test-packages ## unit tests of every module, with the race detector
 	@for m in $(OWN); do echo "==> test $$m"; (cd $$m && \
 		CGO_ENABLED=1 go test -race $$(go list ./... | grep -v -e '/test/e2e$$')); done
 	@echo "==> test examples/balance"; python3 -B -m unittest discover -s examples/balance

@@ -46,21 +46,25 @@ func listPackages(t *testing.T) []goPackage {
 // this module, and third-party modules that no other row claims.
 func TestImportsPointDown(t *testing.T) {
 	own := map[string][]string{
-		"cmd/dc-provider":             {"pkg/function", "pkg/function/readypush", "pkg/handlers", "pkg/heapstore", "pkg/http1", "pkg/invoke", "pkg/kube", "pkg/proxy", "pkg/scaler", "pkg/usage"},
-		"cmd/dc-watchdog":             {"pkg/function", "pkg/function/readypush", "pkg/http1", "pkg/watchdog", "pkg/watchdog/lambda"},
-		"pkg/function":                {},
-		"pkg/function/readypush":      {},
-		"pkg/handlers":                {"pkg/function", "pkg/function/readypush", "pkg/heapstore", "pkg/http1", "pkg/invoke", "pkg/proxy", "pkg/scaler"},
-		"pkg/heapstore":               {"pkg/function"},
-		"pkg/heapstore/heapstoretest": {"pkg/function", "pkg/heapstore"},
-		"pkg/http1":                   {},
-		"pkg/invoke":                  {"pkg/function", "pkg/heapstore"},
-		"pkg/kube":                    {"pkg/function", "pkg/function/readypush"},
-		"pkg/proxy":                   {"pkg/function", "pkg/http1"},
-		"pkg/scaler":                  {"pkg/function"},
-		"pkg/usage":                   {"pkg/function", "pkg/function/readypush"},
-		"pkg/watchdog":                {"pkg/function", "pkg/function/readypush", "pkg/http1", "pkg/watchdog/lambda"},
-		"pkg/watchdog/lambda":         {},
+		"cmd/dc-provider":                     {"pkg/function", "pkg/function/readypush", "pkg/handlers", "pkg/heapstore", "pkg/heapstore/bolt", "pkg/heapstore/driver", "pkg/heapstore/postgres", "pkg/http1", "pkg/invoke", "pkg/kube", "pkg/proxy", "pkg/scaler", "pkg/usage"},
+		"cmd/dc-watchdog":                     {"pkg/function", "pkg/function/readypush", "pkg/http1", "pkg/watchdog", "pkg/watchdog/lambda"},
+		"pkg/function":                        {},
+		"pkg/function/readypush":              {},
+		"pkg/handlers":                        {"pkg/function", "pkg/function/readypush", "pkg/heapstore", "pkg/http1", "pkg/invoke", "pkg/proxy", "pkg/scaler"},
+		"pkg/heapstore":                       {"pkg/function"},
+		"pkg/heapstore/bolt":                  {"pkg/function", "pkg/heapstore", "pkg/heapstore/driver"},
+		"pkg/heapstore/driver":                {"pkg/function", "pkg/heapstore"},
+		"pkg/heapstore/heapstoretest":         {"pkg/function", "pkg/heapstore"},
+		"pkg/heapstore/postgres":              {"pkg/function", "pkg/heapstore", "pkg/heapstore/driver"},
+		"pkg/heapstore/postgres/postgrestest": {},
+		"pkg/http1":                           {},
+		"pkg/invoke":                          {"pkg/function", "pkg/heapstore"},
+		"pkg/kube":                            {"pkg/function", "pkg/function/readypush"},
+		"pkg/proxy":                           {"pkg/function", "pkg/http1"},
+		"pkg/scaler":                          {"pkg/function"},
+		"pkg/usage":                           {"pkg/function", "pkg/function/readypush"},
+		"pkg/watchdog":                        {"pkg/function", "pkg/function/readypush", "pkg/http1", "pkg/watchdog/lambda"},
+		"pkg/watchdog/lambda":                 {},
 	}
 	for _, p := range listPackages(t) {
 		name := strings.TrimPrefix(p.ImportPath, module)
@@ -86,7 +90,8 @@ func TestModulesKeepToTheirRoom(t *testing.T) {
 	}{
 		{"k8s.io/", []string{"pkg/kube", "cmd/dc-provider"}, "Kubernetes types stay at the edge"},
 		{"github.com/google/go-containerregistry/", []string{"pkg/kube", "cmd/dc-provider"}, "images are a matter of the cluster"},
-		{"go.etcd.io/bbolt", []string{"pkg/heapstore", "pkg/heapstore/heapstoretest", "pkg/invoke", "pkg/handlers", "cmd/dc-provider"}, "the store is one driver behind an interface, and never in a function's pod"},
+		{"go.etcd.io/bbolt", []string{"pkg/heapstore/bolt", "cmd/dc-provider"}, "the store is one driver behind an interface, and never in a function's pod"},
+		{"github.com/jackc/", []string{"pkg/heapstore/postgres", "pkg/heapstore/postgres/postgrestest", "cmd/dc-provider"}, "the store is one driver behind an interface, and never in a function's pod"},
 		{"github.com/prometheus/", []string{"pkg/proxy", "pkg/handlers", "cmd/dc-provider"}, "Prometheus is answered by the provider, and never in a function's pod"},
 		{"github.com/gorilla/mux", []string{"pkg/handlers", "cmd/dc-provider"}, "the data plane routes by itself"},
 	}

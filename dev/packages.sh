@@ -30,11 +30,19 @@ if [ "${1:-}" = bench ]; then
 	)
 fi
 
+[ "${1:-}" != --tests ] || needs+=(postgresql:initdb)
+
 command -v go >/dev/null || { echo "missing: Go 1.26 or newer (https://go.dev/dl/)" >&2; exit 1; }
+
+# has tells whether a file is there. Debian has PostgreSQL's programs in a folder for each version; others on the PATH.
+has() {
+	[ "$1" = initdb ] || { [ -e "$1" ]; return; }
+	command -v initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb'
+} >/dev/null
 
 missing=()
 for need in "${needs[@]}"; do
-	[ -e "${need#*:}" ] || missing+=("${need%%:*}")
+	has "${need#*:}" || missing+=("${need%%:*}")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
@@ -45,6 +53,13 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 fi
 echo "==> installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
+# The tests start servers of their own; the package shall not start one.
+case " ${missing[*]} " in
+*" postgresql "*)
+	mkdir -p /etc/postgresql-common/createcluster.d
+	echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/dc-provider.conf
+	;;
+esac
 if [ $what = bench ] && [ ! -e /usr/sbin/policy-rc.d ]; then
 	# The servers are wanted as programs: Debian would start them, on ports that are somebody else's.
 	trap 'rm -f /usr/sbin/policy-rc.d' EXIT

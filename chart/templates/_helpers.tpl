@@ -19,3 +19,16 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{ randAlphaNum 40 | b64enc }}
 {{- end -}}
 {{- end }}
+
+{{/* What the store allows, checked once. */}}
+{{- define "dc-provider.checkStore" -}}
+{{- if not (has .Values.heap.store (list "bolt" "postgres")) -}}
+{{- fail (printf "heap.store %q: give bolt or postgres" .Values.heap.store) -}}
+{{- end -}}
+{{- if and (eq .Values.heap.store "bolt") (gt (int .Values.replicas) 1) -}}
+{{- fail (printf "replicas %d: with heap.store bolt there is one, because the store is a file that one process holds open; use postgres" (int .Values.replicas)) -}}
+{{- end -}}
+{{- if and (eq .Values.heap.store "postgres") (not .Values.heap.postgresSecret) -}}
+{{- fail "heap.store postgres needs heap.postgresSecret, the name of a Secret whose key dsn holds postgres://USER:PASSWORD@HOST/DATABASE" -}}
+{{- end -}}
+{{- end }}

@@ -27,7 +27,7 @@ type config struct {
 	readyURL          string
 	watchdogImage     string
 	watchdog          string
-	storePath         string
+	store             storeConfig
 	callTimeout       time.Duration
 	wakeTimeout       time.Duration
 	lameDuck          time.Duration
@@ -69,7 +69,8 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.StringVar(&c.readyURL, "ready-url", "", "`URL` at which functions tell that they are ready; empty relies on Kubernetes' probes alone")
 	flags.StringVar(&c.watchdogImage, "watchdog-image", "dragonchain/dc-provider", "`image` that holds /dc-watchdog: the provider's own")
 	flags.StringVar(&c.watchdog, "watchdog", "auto", "`way` to put the watchdog into images: auto, image-volume or init-container")
-	flags.StringVar(&store, "store", "bolt:/var/lib/dc-provider/heap.db", "`store` of the contracts' heaps: bolt:FILE")
+	flags.StringVar(&store, "store", "", "`store` of the contracts' heaps: bolt:FILE for one provider, postgres://USER@HOST/DATABASE for any number;\n"+
+		"empty means the environment's DC_STORE, which keeps a password out of sight, else "+defaultStore)
 	flags.DurationVar(&c.callTimeout, "call-timeout", time.Minute, "how long a call may take until its answer begins")
 	flags.DurationVar(&c.wakeTimeout, "wake-timeout", time.Minute, "how long a call waits for a replica")
 	flags.DurationVar(&c.lameDuck, "lame-duck", 5*time.Second, "how long new calls are still served after SIGTERM, while callers find another provider")
@@ -94,11 +95,10 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	if flags.NArg() > 0 {
 		return config{}, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	var found bool
-	if c.storePath, found = strings.CutPrefix(store, "bolt:"); !found || c.storePath == "" {
-		return config{}, fmt.Errorf("store %q: give bolt:FILE", store)
-	}
 	var err error
+	if c.store, err = parseStore(orDefault(store, orDefault(getenv("DC_STORE"), defaultStore))); err != nil {
+		return config{}, err
+	}
 	if c.heapQuotaBytes, err = function.ParseBytes(quota); err != nil {
 		return config{}, fmt.Errorf("heap quota: %w", err)
 	}
@@ -120,6 +120,28 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 		return config{}, fmt.Errorf("log level %q: give debug, info, warn or error", level)
 	}
 	return c, nil
+}
+
+// defaultStore is on the volume that the chart mounts.
+const defaultStore = "bolt:/var/lib/dc-provider/heap.db"
+
+// storeConfig names a store: one of the two is set.
+type storeConfig struct {
+	boltFile    string
+	postgresDSN string
+}
+
+// parseStore reads bolt:FILE, or a URL that is the driver's to read. Its error does not repeat what may hold a password.
+func parseStore(s string) (storeConfig, error) {
+	scheme, file, _ := strings.Cut(s, ":")
+	switch {
+	case scheme == "bolt" && file != "":
+		return storeConfig{boltFile: file}, nil
+	case scheme == "postgres", scheme == "postgresql":
+		return storeConfig{postgresDSN: s}, nil
+	default:
+		return storeConfig{}, fmt.Errorf("store %.20q: give bolt:FILE or postgres://USER@HOST/DATABASE", scheme)
+	}
 }
 
 // minReadyKeyBytes is below what HMAC-SHA256 could use and above what can be guessed.

@@ -22,8 +22,8 @@ func TestParseConfig_Defaults(t *testing.T) {
 	if c.gatewayListen != ":8080" || c.providerListen != ":8081" || c.metricsListen != ":8082" {
 		t.Errorf("listens on %s, %s and %s", c.gatewayListen, c.providerListen, c.metricsListen)
 	}
-	if c.storePath != "/var/lib/dc-provider/heap.db" || c.heapQuotaBytes != 64<<20 {
-		t.Errorf("store %s with a quota of %d bytes", c.storePath, c.heapQuotaBytes)
+	if c.store != (storeConfig{boltFile: "/var/lib/dc-provider/heap.db"}) || c.heapQuotaBytes != 64<<20 {
+		t.Errorf("store %+v with a quota of %d bytes", c.store, c.heapQuotaBytes)
 	}
 	if c.callTimeout != time.Minute || c.logLevel != slog.LevelInfo {
 		t.Errorf("call timeout %v, log level %v", c.callTimeout, c.logLevel)
@@ -41,6 +41,36 @@ func TestParseConfig_Environment(t *testing.T) {
 	}
 }
 
+func TestParseConfig_Store(t *testing.T) {
+	const url = "postgres://me:hush@db/heaps"
+	for _, test := range []struct {
+		name, env string
+		args      []string
+		want      storeConfig
+	}{
+		{name: "a file", args: []string{"--store=bolt:/data/heap.db"}, want: storeConfig{boltFile: "/data/heap.db"}},
+		{name: "a database", args: []string{"--store=" + url}, want: storeConfig{postgresDSN: url}},
+		{name: "the environment", env: "postgresql://db/heaps", want: storeConfig{postgresDSN: "postgresql://db/heaps"}},
+		{name: "the flag before the environment", args: []string{"--store=bolt:x"}, env: url, want: storeConfig{boltFile: "x"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			env := map[string]string{"DC_STORE": test.env}
+			c, err := parseConfig(test.args, func(key string) string { return env[key] }, t.Output())
+			if err != nil || c.store != test.want {
+				t.Errorf("%+v, %v, want %+v", c.store, err, test.want)
+			}
+		})
+	}
+	t.Run("no password is told", func(t *testing.T) {
+		var output strings.Builder
+		_, err := parseConfig([]string{"--help"}, func(key string) string { return map[string]string{"DC_STORE": url}[key] }, &output)
+		_, refused := parseConfig([]string{"--store=mysql://me:hush@db"}, noEnv, &output)
+		if told := output.String() + err.Error() + refused.Error(); strings.Contains(told, "hush") {
+			t.Errorf("tells %q", told)
+		}
+	})
+}
+
 func TestParseConfig_MirrorsAddUp(t *testing.T) {
 	c, err := parseConfig([]string{"--registry-mirror=docker.io=http://10.0.0.5:5000", "--registry-mirror=ghcr.io=https://mirror"}, noEnv, t.Output())
 	if err != nil {
@@ -55,7 +85,7 @@ func TestParseConfig_Refuses(t *testing.T) {
 	for _, test := range []struct{ name, arg, says string }{
 		{"an argument", "serve", `unexpected argument "serve"`},
 		{"a flag that is none", "--nope", "nope"},
-		{"a store that is none", "--store=redis:x", `store "redis:x": give bolt:FILE`},
+		{"a store that is none", "--store=redis:x", `store "redis": give bolt:FILE or postgres://`},
 		{"a store without a file", "--store=bolt:", "give bolt:FILE"},
 		{"a quota that is none", "--heap-quota=lots", "heap quota"},
 		{"a log level that is none", "--log-level=loud", "give debug, info, warn or error"},

@@ -16,7 +16,6 @@ import (
 
 	"github.com/dragonchain/dc-provider/pkg/function"
 	"github.com/dragonchain/dc-provider/pkg/handlers"
-	"github.com/dragonchain/dc-provider/pkg/heapstore"
 	"github.com/dragonchain/dc-provider/pkg/invoke"
 	"github.com/dragonchain/dc-provider/pkg/kube"
 	"github.com/dragonchain/dc-provider/pkg/proxy"
@@ -39,7 +38,7 @@ type provider struct {
 // build makes the parts and joins them: what one needs of another it gets as a function here.
 func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err error) {
 	p := &provider{cfg: cfg, log: log, metrics: prometheus.NewRegistry()}
-	p.store = newStore(cfg.storePath, heapstore.Options{QuotaBytes: cfg.heapQuotaBytes}, cfg.wakeTimeout)
+	p.store = newStore(cfg.store, cfg.heapQuotaBytes, cfg.wakeTimeout, log)
 	if p.cluster, err = p.newCluster(s); err != nil {
 		return nil, err
 	}
@@ -226,8 +225,9 @@ func (p *provider) run(ctx context.Context) error {
 	return err
 }
 
-// lead does, until ctx ends, what one provider at a time does. Whoever has the store is the one. When the end is near the
-// scaler stops first: it would take the calls that go to another provider already for none.
+// lead does, until ctx ends, what one provider at a time does. Whoever has the store is the one; a store in a database is
+// everybody's, and so is the lead. When the end is near the scaler stops first: it would take the calls that go to another
+// provider already for none.
 func (p *provider) lead(ctx, scaling context.Context) error {
 	if leads, err := p.store.open(ctx, p.log); !leads {
 		return named("heap store", err)

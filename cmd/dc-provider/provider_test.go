@@ -80,7 +80,7 @@ func TestOnDeploy_AgainKeepsWhatIsInTheHeap(t *testing.T) {
 	p := newTestProvider(t, f)
 	p.deploy(t, f)
 	p.wantHeap(t, f)
-	if err := p.store.Commit(t.Context(), f.Heap(), []function.HeapWrite{{Key: "a", Value: []byte("1")}}, 0); err != nil {
+	if err := p.store.Commit(t.Context(), f.Heap(), function.Commit{Writes: []function.HeapWrite{{Key: "a", Value: []byte("1")}}}); err != nil {
 		t.Fatal(err)
 	}
 	p.deploy(t, f)
@@ -100,7 +100,7 @@ func TestOnDelete_LeavesNothing(t *testing.T) {
 			contract := newFunction(true)
 			p := newTestProvider(t, contract)
 			p.deploy(t, contract)
-			if err := p.store.Commit(t.Context(), contract.Heap(), []function.HeapWrite{{Key: "a", Value: []byte("1")}}, 0); err != nil {
+			if err := p.store.Commit(t.Context(), contract.Heap(), function.Commit{Writes: []function.HeapWrite{{Key: "a", Value: []byte("1")}}}); err != nil {
 				t.Fatal(err)
 			}
 			p.proxy.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/function/ledger", nil))

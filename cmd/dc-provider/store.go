@@ -7,24 +7,25 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dragonchain/dc-provider/pkg/function"
 	"github.com/dragonchain/dc-provider/pkg/heapstore"
+	"github.com/dragonchain/dc-provider/pkg/heapstore/bolt"
+	"github.com/dragonchain/dc-provider/pkg/heapstore/postgres"
 )
 
 // lockPatience is how long one try to get the store's file from another provider lasts. bbolt looks every 50 ms meanwhile.
 const lockPatience = time.Second
 
-// store is the heap store, which belongs to one provider at a time. One that takes another's place is up before the other
-// has let go of it: whoever needs it waits, and everything else is served meanwhile. It is the Store of package invoke and
-// the Heaps of package handlers.
+// store is the heap store. One in a file belongs to one provider at a time, and a provider that takes another's place is up
+// before the other has let go of it; one in a database may not be there yet. Whoever needs the store waits, and everything
+// else is served meanwhile. It is the Store of package invoke and the Heaps of package handlers.
 type store struct {
-	path    string
-	options heapstore.Options
+	// openOnce tries once to open it; ErrLocked says that another provider has it.
+	openOnce func(ctx context.Context) (heapstore.Store, error)
 	// patience is how long a call waits for the store.
 	patience time.Duration
 
-	opened chan struct{} // closed when bolt is set
-	bolt   *heapstore.Bolt
+	opened chan struct{} // closed when inner is set
+	inner  heapstore.Store
 
 	mu sync.Mutex
 	// calls are those of contracts that are under way; ended says that no other may begin.
@@ -33,20 +34,31 @@ type store struct {
 	idle  chan struct{} // closed when the last call has ended after ended was set
 }
 
-func newStore(path string, options heapstore.Options, patience time.Duration) *store {
-	options.LockTimeout = lockPatience
-	return &store{path: path, options: options, patience: patience, opened: make(chan struct{}), idle: make(chan struct{})}
+// newStore returns the store that c names.
+func newStore(c storeConfig, quotaBytes int64, patience time.Duration, log *slog.Logger) *store {
+	s := &store{patience: patience, opened: make(chan struct{}), idle: make(chan struct{})}
+	s.openOnce = func(context.Context) (heapstore.Store, error) {
+		return bolt.Open(c.boltFile, bolt.Options{LockTimeout: lockPatience, QuotaBytes: quotaBytes})
+	}
+	if c.postgresDSN != "" {
+		s.openOnce = func(ctx context.Context) (heapstore.Store, error) {
+			return postgres.Open(ctx, c.postgresDSN, postgres.Options{QuotaBytes: quotaBytes, Log: log})
+		}
+	}
+	return s
 }
 
 // open waits until no other provider has the store, and opens it. It returns false if ctx ended before.
 func (s *store) open(ctx context.Context, log *slog.Logger) (bool, error) {
 	for told := false; ctx.Err() == nil; {
-		bolt, err := heapstore.OpenBolt(s.path, s.options)
+		inner, err := s.openOnce(ctx)
 		switch {
 		case err == nil:
-			s.bolt = bolt
+			s.inner = inner
 			close(s.opened)
 			return true, nil
+		case ctx.Err() != nil:
+			return false, nil
 		case !errors.Is(err, heapstore.ErrLocked):
 			return false, err
 		case !told:
@@ -58,17 +70,17 @@ func (s *store) open(ctx context.Context, log *slog.Logger) (bool, error) {
 }
 
 // wait returns when the store is open.
-func (s *store) wait(ctx context.Context) (*heapstore.Bolt, error) {
+func (s *store) wait(ctx context.Context) (heapstore.Store, error) {
 	select {
 	case <-s.opened:
-		return s.bolt, nil
+		return s.inner, nil
 	default:
 	}
 	patience := time.NewTimer(s.patience)
 	defer patience.Stop()
 	select {
 	case <-s.opened:
-		return s.bolt, nil
+		return s.inner, nil
 	case <-patience.C:
 		return nil, heapstore.ErrLocked
 	case <-ctx.Done():
@@ -114,10 +126,10 @@ func (s *store) drain(ctx context.Context) {
 
 // close lets go of the store, if it was ever had. open must have returned.
 func (s *store) close() error {
-	if s.bolt == nil {
+	if s.inner == nil {
 		return nil
 	}
-	return s.bolt.Close()
+	return s.inner.Close()
 }
 
 func (s *store) Create(ctx context.Context, h heapstore.Heap) error {
@@ -136,15 +148,15 @@ func (s *store) Drop(ctx context.Context, h heapstore.Heap) error {
 	return b.Drop(ctx, h)
 }
 
-func (s *store) Commit(ctx context.Context, h function.Heap, writes []function.HeapWrite, quotaBytes int64) error {
+func (s *store) Commit(ctx context.Context, h heapstore.Heap, c heapstore.Commit) error {
 	b, err := s.wait(ctx)
 	if err != nil {
 		return err
 	}
-	return b.Commit(ctx, h, writes, quotaBytes)
+	return b.Commit(ctx, h, c)
 }
 
-func (s *store) Get(ctx context.Context, h function.Heap, key string) ([]byte, error) {
+func (s *store) Get(ctx context.Context, h heapstore.Heap, key string) ([]byte, error) {
 	b, err := s.wait(ctx)
 	if err != nil {
 		return nil, err
@@ -152,7 +164,7 @@ func (s *store) Get(ctx context.Context, h function.Heap, key string) ([]byte, e
 	return b.Get(ctx, h, key)
 }
 
-func (s *store) List(ctx context.Context, h function.Heap, prefix, after string, limit int) (keys []string, next string, err error) {
+func (s *store) List(ctx context.Context, h heapstore.Heap, prefix, after string, limit int) (keys []string, next string, err error) {
 	b, err := s.wait(ctx)
 	if err != nil {
 		return nil, "", err

@@ -18,7 +18,7 @@ var quietLog = slog.New(slog.DiscardHandler)
 // newOpenStore opens the store at path and closes it with the test.
 func newOpenStore(t *testing.T, path string) *store {
 	t.Helper()
-	s := newStore(path, heapstore.Options{}, time.Minute)
+	s := newStore(storeConfig{boltFile: path}, 0, time.Minute, quietLog)
 	if opened, err := s.open(t.Context(), quietLog); !opened || err != nil {
 		t.Fatalf("open the store: %t, %v", opened, err)
 	}
@@ -44,7 +44,7 @@ func TestStore_HandOver(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	next := newStore(path, heapstore.Options{}, time.Minute)
+	next := newStore(storeConfig{boltFile: path}, 0, time.Minute, quietLog)
 	opened := make(chan error, 1)
 	go func() {
 		_, err := next.open(t.Context(), quietLog)
@@ -75,7 +75,7 @@ func TestStore_HandOver(t *testing.T) {
 		}
 		more()
 	}
-	if err := old.Commit(t.Context(), heap, []function.HeapWrite{{Key: "key", Value: []byte("1")}}, 0); err != nil {
+	if err := old.Commit(t.Context(), heap, function.Commit{Writes: []function.HeapWrite{{Key: "key", Value: []byte("1")}}}); err != nil {
 		t.Errorf("commit of a call that was under way: %v", err)
 	}
 	select {
@@ -103,7 +103,7 @@ func TestStore_HandOver(t *testing.T) {
 
 func TestStore_CallsWaitNoLongerThanTheyMay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStore("never opened", heapstore.Options{}, time.Minute)
+		s := newStore(storeConfig{boltFile: "never opened"}, 0, time.Minute, quietLog)
 		began := time.Now()
 		if _, err := s.begin(t.Context()); !errors.Is(err, heapstore.ErrLocked) || time.Since(began) != time.Minute {
 			t.Errorf("got %v after %v", err, time.Since(began))
@@ -130,7 +130,7 @@ func TestStore_DrainEndsWithItsContext(t *testing.T) {
 
 // What cannot be waited for is told at once: an update to a provider that cannot use the store leaves the old one serving.
 func TestStore_OpenFails(t *testing.T) {
-	s := newStore(filepath.Join(t.TempDir(), "no such folder", "heap.db"), heapstore.Options{}, time.Minute)
+	s := newStore(storeConfig{boltFile: filepath.Join(t.TempDir(), "no such folder", "heap.db")}, 0, time.Minute, quietLog)
 	if opened, err := s.open(t.Context(), quietLog); opened || err == nil {
 		t.Errorf("opened %t, %v", opened, err)
 	}
@@ -144,7 +144,7 @@ func TestStore_OpenEndsWithItsContext(t *testing.T) {
 	newOpenStore(t, path)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if opened, err := newStore(path, heapstore.Options{}, time.Minute).open(ctx, quietLog); opened || err != nil {
+	if opened, err := newStore(storeConfig{boltFile: path}, 0, time.Minute, quietLog).open(ctx, quietLog); opened || err != nil {
 		t.Errorf("opened %t, %v", opened, err)
 	}
 }

@@ -34,6 +34,9 @@ const wakeSeconds = 1
 // freeSeconds is when a function whose replicas are busy may be tried again: nobody knows, and soon is what callers hope for.
 const freeSeconds = 1
 
+// storeSeconds is about how long a database takes to come back.
+const storeSeconds = 5
+
 // row says how an error is answered.
 type row struct {
 	is     error
@@ -67,6 +70,9 @@ var table = []row{
 	{is: heapstore.ErrLocked, status: http.StatusServiceUnavailable, retry: wakeSeconds,
 		text: "another provider has the contracts' heaps still"},
 	shuttingDown,
+	// It wraps the next one.
+	{is: heapstore.ErrUnknown, status: http.StatusServiceUnavailable, text: heapstore.ErrUnknown.Error()},
+	{is: heapstore.ErrUnavailable, status: http.StatusServiceUnavailable, text: heapstore.ErrUnavailable.Error(), retry: storeSeconds},
 	{is: errQuery, status: http.StatusUnprocessableEntity},
 	{is: errRefused, status: http.StatusUnauthorized, text: errRefused.Error()},
 	{is: errNotReady, status: http.StatusServiceUnavailable, text: errNotReady.Error()},

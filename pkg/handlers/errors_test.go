@@ -46,6 +46,8 @@ func TestErrorWriter(t *testing.T) {
 		{heapstore.ErrKeyTooLarge, 413, "key", "DEBUG"},
 		{heapstore.ErrValueTooLarge, 413, "value", "DEBUG"},
 		{heapstore.ErrQuota, 413, "quota", "DEBUG"},
+		{fmt.Errorf("%w: %w: broken pipe", heapstore.ErrUnknown, heapstore.ErrUnavailable), 503, "not known", "WARN"},
+		{fmt.Errorf("%w: broken pipe", heapstore.ErrUnavailable), 503, "not available\n", "WARN"},
 		{heapstore.ErrBadKey, 502, "key", "WARN"},
 		{heapstore.ErrClosed, 503, "shutting down", "WARN"},
 		{fmt.Errorf("commit: %w", heapstore.ErrLocked), 503, "another provider", "WARN"},

@@ -18,7 +18,7 @@ func withHeap(t testing.TB, pairs ...string) (*world, *handlers.API) {
 	t.Helper()
 	w := newWorld()
 	cfg := w.config(t)
-	store := bolt(t)
+	store := openStore(t)
 	cfg.Heaps = store
 	for _, namespace := range []string{"fns", "dev"} {
 		spec := cow(namespace)
@@ -31,7 +31,7 @@ func withHeap(t testing.TB, pairs ...string) (*world, *handlers.API) {
 	for i := 0; i < len(pairs); i += 2 {
 		writes = append(writes, function.HeapWrite{Key: pairs[i], Value: []byte(pairs[i+1])})
 	}
-	if err := store.Commit(t.Context(), w.functions[cow("fns").Ref].Heap(), writes, 0); err != nil {
+	if err := store.Commit(t.Context(), w.functions[cow("fns").Ref].Heap(), function.Commit{Writes: writes}); err != nil {
 		t.Fatal(err)
 	}
 	return w, newAPI(t, cfg)

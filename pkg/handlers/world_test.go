@@ -19,7 +19,7 @@ import (
 
 	"github.com/dragonchain/dc-provider/pkg/function"
 	"github.com/dragonchain/dc-provider/pkg/handlers"
-	"github.com/dragonchain/dc-provider/pkg/heapstore"
+	"github.com/dragonchain/dc-provider/pkg/heapstore/bolt"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -280,10 +280,10 @@ func invoked(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte("invoked " + r.URL.EscapedPath()))
 }
 
-// bolt opens a real store.
-func bolt(t testing.TB) *heapstore.Bolt {
+// openStore opens a real store.
+func openStore(t testing.TB) *bolt.Store {
 	t.Helper()
-	store, err := heapstore.OpenBolt(filepath.Join(t.TempDir(), "heap.db"), heapstore.Options{})
+	store, err := bolt.Open(filepath.Join(t.TempDir(), "heap.db"), bolt.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +298,7 @@ func bolt(t testing.TB) *heapstore.Bolt {
 func (w *world) config(t testing.TB) handlers.Config {
 	return handlers.Config{
 		Functions: w, Secrets: w, Namespaces: w, Logs: w,
-		Heaps:            bolt(t),
+		Heaps:            openStore(t),
 		Invoke:           http.HandlerFunc(invoked),
 		Credentials:      func() (string, string) { return user, password },
 		Healthy:          func(context.Context) error { return w.unhealthy },

@@ -30,7 +30,12 @@ var (
 var (
 	// ErrLocked: another process has the store's file open.
 	ErrLocked = errors.New("in use by another process")
-	// ErrSchema: the file is no heap store, or one whose layout this version does not know.
+	// ErrUnavailable: the store's database could not be reached, or broke off, for as long as we tried. Nothing was written.
+	ErrUnavailable = errors.New("heap store is not available")
+	// ErrUnknown: the database broke off while it committed and did not come back in time to be asked. The commit is whole
+	// or absent.
+	ErrUnknown = errors.New("the heap store broke off while it committed, and the outcome is not known")
+	// ErrSchema: the file or database is no heap store, or one whose layout this version does not know.
 	ErrSchema = errors.New("unknown heap store layout")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("heap store is closed")

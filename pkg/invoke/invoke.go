@@ -24,11 +24,11 @@ const (
 // errSlowAnswer ends an answer that does not: a stream, which a contract cannot give.
 var errSlowAnswer = fmt.Errorf("the contract's answer did not end in time: %w", context.DeadlineExceeded)
 
-// Store makes writes permanent. The Invoker relies on Commit writing all or nothing, and on its being durable when it
-// returns nil. It refuses what exceeds its limits, and a heap that was dropped. quotaBytes is 0 for a contract that names
-// no quota. If ctx ends before the commit has begun, Commit returns an error and writes nothing.
+// Store makes an invocation's effects permanent. The Invoker relies on Commit writing all or nothing, and on its being
+// durable when it returns nil. It refuses what exceeds its limits, and a heap that was dropped. If ctx ends before the
+// commit has begun, Commit returns an error and writes nothing.
 type Store interface {
-	Commit(ctx context.Context, heap function.Heap, writes []function.HeapWrite, quotaBytes int64) error
+	Commit(ctx context.Context, heap function.Heap, c function.Commit) error
 }
 
 // Config joins an Invoker to the rest. Store, Call and Error are needed.
@@ -214,7 +214,7 @@ func (i *Invoker) commit(ctx context.Context, f *function.Function, got answer) 
 		return nil
 	}
 	start := time.Now()
-	if err := i.cfg.Store.Commit(ctx, f.Heap(), writes, f.Policy.HeapQuotaBytes); err != nil {
+	if err := i.cfg.Store.Commit(ctx, f.Heap(), function.Commit{Writes: writes, QuotaBytes: f.Policy.HeapQuotaBytes}); err != nil {
 		return err
 	}
 	i.cfg.Log.DebugContext(ctx, "invocation committed", "function", f.Name, "namespace", f.Namespace,

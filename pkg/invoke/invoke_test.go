@@ -20,6 +20,7 @@ import (
 
 	"github.com/dragonchain/dc-provider/pkg/function"
 	"github.com/dragonchain/dc-provider/pkg/heapstore"
+	"github.com/dragonchain/dc-provider/pkg/heapstore/bolt"
 	"github.com/dragonchain/dc-provider/pkg/invoke"
 )
 
@@ -29,7 +30,7 @@ const statusOfErrors = 599
 // bench is a contract behind an Invoker, between two real servers, with a real store.
 type bench struct {
 	t        testing.TB
-	store    *heapstore.Bolt
+	store    *bolt.Store
 	contract *function.Function
 	gateway  *httptest.Server
 	// failed gets the error of every invocation that failed.
@@ -39,7 +40,7 @@ type bench struct {
 // newBench serves a contract. change may change what joins the Invoker to the rest.
 func newBench(t testing.TB, contract http.HandlerFunc, change func(*invoke.Config)) *bench {
 	t.Helper()
-	store, err := heapstore.OpenBolt(filepath.Join(t.TempDir(), "heap.db"), heapstore.Options{})
+	store, err := bolt.Open(filepath.Join(t.TempDir(), "heap.db"), bolt.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,7 +334,7 @@ func TestServeContract_RefusedAnswerWritesNothing(t *testing.T) {
 			if test.want == heapstore.ErrValueTooLarge {
 				b.contract.Policy.HeapQuotaBytes = 0
 			}
-			if err := b.store.Commit(t.Context(), b.contract.Heap(), []heapstore.Write{{Key: "kept", Value: []byte("1")}}, 0); err != nil {
+			if err := b.store.Commit(t.Context(), b.contract.Heap(), function.Commit{Writes: []heapstore.Write{{Key: "kept", Value: []byte("1")}}}); err != nil {
 				t.Fatal(err)
 			}
 			answer, body := b.do(b.request("POST", ""))
@@ -506,10 +507,10 @@ func TestServeContract_CallerLeavesDuringTheCall(t *testing.T) {
 }
 
 // storeFunc is a Store whose commits go through a function.
-type storeFunc func(ctx context.Context, heap function.Heap, writes []function.HeapWrite, quotaBytes int64) error
+type storeFunc func(ctx context.Context, heap function.Heap, c function.Commit) error
 
-func (s storeFunc) Commit(ctx context.Context, heap function.Heap, writes []function.HeapWrite, quotaBytes int64) error {
-	return s(ctx, heap, writes, quotaBytes)
+func (s storeFunc) Commit(ctx context.Context, heap function.Heap, c function.Commit) error {
+	return s(ctx, heap, c)
 }
 
 func TestServeContract_CallerLeavesBeforeTheCommit(t *testing.T) {
@@ -517,10 +518,10 @@ func TestServeContract_CallerLeavesBeforeTheCommit(t *testing.T) {
 	b := newBench(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"a":1}`)) },
 		func(cfg *invoke.Config) {
 			store := cfg.Store
-			cfg.Store = storeFunc(func(gone context.Context, heap function.Heap, writes []function.HeapWrite, quotaBytes int64) error {
+			cfg.Store = storeFunc(func(gone context.Context, heap function.Heap, c function.Commit) error {
 				cancel()
 				<-gone.Done()
-				return store.Commit(gone, heap, writes, quotaBytes)
+				return store.Commit(gone, heap, c)
 			})
 		})
 	if answer, err := b.gateway.Client().Do(b.request("POST", "{}").WithContext(ctx)); err == nil {
@@ -539,9 +540,9 @@ func TestServeContract_CallerLeavesAfterTheCommit(t *testing.T) {
 	b := newBench(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"a":1}`)) },
 		func(cfg *invoke.Config) {
 			store := cfg.Store
-			cfg.Store = storeFunc(func(gone context.Context, heap function.Heap, writes []function.HeapWrite, quotaBytes int64) error {
+			cfg.Store = storeFunc(func(gone context.Context, heap function.Heap, c function.Commit) error {
 				defer close(done)
-				err := store.Commit(gone, heap, writes, quotaBytes)
+				err := store.Commit(gone, heap, c)
 				cancel()
 				<-gone.Done()
 				return err
@@ -559,7 +560,7 @@ func TestServeContract_CommitFails(t *testing.T) {
 	broken := errors.New("disk is broken")
 	b := newBench(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"a":1}`)) },
 		func(cfg *invoke.Config) {
-			cfg.Store = storeFunc(func(context.Context, function.Heap, []function.HeapWrite, int64) error { return broken })
+			cfg.Store = storeFunc(func(context.Context, function.Heap, function.Commit) error { return broken })
 		})
 	answer, body := b.do(b.request("POST", ""))
 	b.wantRefused(answer, broken)
@@ -650,7 +651,7 @@ func TestNew_Refuses(t *testing.T) {
 // BenchmarkServeContract is an invocation without the network: what is added to a call, commit of four keys included.
 func BenchmarkServeContract(b *testing.B) {
 	const answer = `{"a":{"balance":1000},"b":{"balance":1000},"c":{"balance":1000},"d":{"balance":1000}}`
-	store, err := heapstore.OpenBolt(filepath.Join(b.TempDir(), "heap.db"), heapstore.Options{})
+	store, err := bolt.Open(filepath.Join(b.TempDir(), "heap.db"), bolt.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -31,6 +31,14 @@ const (
 // commit that was acknowledged or the one after it, and that whole.
 func testKill(t *testing.T, d Driver) {
 	folder, h := t.TempDir(), victimHeap()
+	// A store that needs more than its folder gets it here, where it outlives the victims.
+	first, err := d.Open(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
 	acknowledged := make([]int, killWriters)
 	for round := range killRounds {
 		runUntilKilled(t, folder, rand.IntN(400), acknowledged)
@@ -104,7 +112,7 @@ func runVictim(t *testing.T, d Driver, folder string) {
 	t.Fatal(<-failed)
 }
 
-func commitForEver(ctx context.Context, s Store, h function.Heap, writer, from int) error {
+func commitForEver(ctx context.Context, s heapstore.Store, h function.Heap, writer, from int) error {
 	for n := from + 1; ; n++ {
 		var w []function.HeapWrite
 		for key := range killKeys {
@@ -112,7 +120,7 @@ func commitForEver(ctx context.Context, s Store, h function.Heap, writer, from i
 			value := fmt.Sprintf("%d %s", n, strings.Repeat("x", n*37%3000))
 			w = append(w, function.HeapWrite{Key: victimKey(writer, key), Value: []byte(value)})
 		}
-		if err := s.Commit(ctx, h, w, 0); err != nil {
+		if err := s.Commit(ctx, h, function.Commit{Writes: w}); err != nil {
 			return err
 		}
 		if _, err := fmt.Fprintf(os.Stdout, "%d %d\n", writer, n); err != nil {
@@ -122,7 +130,7 @@ func commitForEver(ctx context.Context, s Store, h function.Heap, writer, from i
 }
 
 // readVictim returns a writer's last commit, 0 if there is none, and fails if its keys disagree.
-func readVictim(t *testing.T, s Store, h function.Heap, writer int) int {
+func readVictim(t *testing.T, s heapstore.Store, h function.Heap, writer int) int {
 	t.Helper()
 	commits := make([]int, killKeys)
 	for key := range killKeys {

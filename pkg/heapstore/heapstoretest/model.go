@@ -41,7 +41,7 @@ type model struct {
 	driver Driver
 	folder string
 	random *rand.Rand
-	store  Store
+	store  heapstore.Store
 	heaps  map[function.Heap]map[string]string
 }
 
@@ -101,7 +101,7 @@ func (m *model) commit(h function.Heap) {
 	default:
 		m.heaps[h] = after
 	}
-	m.check("commit", m.store.Commit(m.t.Context(), h, batch, quotaBytes), want)
+	m.check("commit", m.store.Commit(m.t.Context(), h, function.Commit{Writes: batch, QuotaBytes: quotaBytes}), want)
 }
 
 func (m *model) get(h function.Heap) {

@@ -14,20 +14,10 @@ import (
 	"github.com/dragonchain/dc-provider/pkg/heapstore"
 )
 
-// Store is what a driver gives. Package heapstore says what each method promises.
-type Store interface {
-	Create(ctx context.Context, h function.Heap) error
-	Drop(ctx context.Context, h function.Heap) error
-	Commit(ctx context.Context, h function.Heap, writes []function.HeapWrite, quotaBytes int64) error
-	Get(ctx context.Context, h function.Heap, key string) ([]byte, error)
-	List(ctx context.Context, h function.Heap, prefix, after string, limit int) (keys []string, next string, err error)
-	Close() error
-}
-
 // Driver is a kind of store.
 type Driver struct {
 	// Open opens the store that belongs to a folder, and makes it if the folder is empty.
-	Open func(folder string) (Store, error)
+	Open func(folder string) (heapstore.Store, error)
 	// Check looks for damage in the closed store of a folder.
 	Check func(folder string) error
 }
@@ -58,7 +48,7 @@ func Run(t *testing.T, d Driver) {
 }
 
 // open opens the store of a folder until the test ends.
-func open(t *testing.T, d Driver, folder string) Store {
+func open(t *testing.T, d Driver, folder string) heapstore.Store {
 	t.Helper()
 	s, err := d.Open(folder)
 	if err != nil {
@@ -73,7 +63,7 @@ func open(t *testing.T, d Driver, folder string) Store {
 }
 
 // openHeap opens an empty store with one heap.
-func openHeap(t *testing.T, d Driver) (Store, function.Heap) {
+func openHeap(t *testing.T, d Driver) (heapstore.Store, function.Heap) {
 	t.Helper()
 	s, h := open(t, d, t.TempDir()), heap("ledger", "1")
 	create(t, s, h)
@@ -84,7 +74,7 @@ func heap(name, id string) function.Heap {
 	return function.Heap{Ref: function.Ref{Name: name, Namespace: "openfaas-fn"}, ID: id}
 }
 
-func create(t *testing.T, s Store, h function.Heap) {
+func create(t *testing.T, s heapstore.Store, h function.Heap) {
 	t.Helper()
 	if err := s.Create(t.Context(), h); err != nil {
 		t.Fatal(err)
@@ -92,9 +82,9 @@ func create(t *testing.T, s Store, h function.Heap) {
 }
 
 // commit writes pairs of key and value with the store's own quota.
-func commit(t *testing.T, s Store, h function.Heap, pairs ...string) {
+func commit(t *testing.T, s heapstore.Store, h function.Heap, pairs ...string) {
 	t.Helper()
-	if err := s.Commit(t.Context(), h, writes(pairs...), 0); err != nil {
+	if err := s.Commit(t.Context(), h, function.Commit{Writes: writes(pairs...)}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -108,7 +98,7 @@ func writes(pairs ...string) []function.HeapWrite {
 }
 
 // wantValue checks that a key has a value.
-func wantValue(t *testing.T, s Store, h function.Heap, key, want string) {
+func wantValue(t *testing.T, s heapstore.Store, h function.Heap, key, want string) {
 	t.Helper()
 	if got, err := s.Get(t.Context(), h, key); err != nil || string(got) != want {
 		t.Errorf("Get(%.40q) = %.40q, %v, want %.40q", key, got, err, want)
@@ -116,7 +106,7 @@ func wantValue(t *testing.T, s Store, h function.Heap, key, want string) {
 }
 
 // wantKeys checks what is in a heap, at most heapstore.MaxListLimit keys.
-func wantKeys(t *testing.T, s Store, h function.Heap, want ...string) {
+func wantKeys(t *testing.T, s heapstore.Store, h function.Heap, want ...string) {
 	t.Helper()
 	got, next, err := s.List(t.Context(), h, "", "", heapstore.MaxListLimit)
 	if err != nil || next != "" || !slices.Equal(got, want) {
@@ -148,7 +138,7 @@ func testRead(t *testing.T, d Driver) {
 	}
 
 	t.Run("nil value", func(t *testing.T) {
-		if err := s.Commit(t.Context(), h, []function.HeapWrite{{Key: "nil"}}, 0); err != nil {
+		if err := s.Commit(t.Context(), h, function.Commit{Writes: []function.HeapWrite{{Key: "nil"}}}); err != nil {
 			t.Fatal(err)
 		}
 		wantValue(t, s, h, "nil", "")
@@ -202,7 +192,7 @@ func testRefused(t *testing.T, d Driver) {
 			{test.key, test.value, "kept", "after", "new", "1"},
 		} {
 			t.Run(test.name, func(t *testing.T) {
-				if err := s.Commit(t.Context(), h, writes(order...), 100); !errors.Is(err, test.want) {
+				if err := s.Commit(t.Context(), h, function.Commit{Writes: writes(order...), QuotaBytes: 100}); !errors.Is(err, test.want) {
 					t.Errorf("Commit gives %v, want %v", err, test.want)
 				}
 				wantKeys(t, s, h, "kept")
@@ -232,7 +222,7 @@ func testQuota(t *testing.T, d Driver) {
 		{"quota lowered, heap shrinks", []string{"key", ""}, 3, nil},
 		{"quota raised", []string{"y", "123456"}, 11, nil},
 	} {
-		if err := s.Commit(t.Context(), h, writes(step.pairs...), step.quotaBytes); !errors.Is(err, step.want) {
+		if err := s.Commit(t.Context(), h, function.Commit{Writes: writes(step.pairs...), QuotaBytes: step.quotaBytes}); !errors.Is(err, step.want) {
 			t.Fatalf("%s: %v, want %v", step.name, err, step.want)
 		}
 	}
@@ -241,7 +231,7 @@ func testQuota(t *testing.T, d Driver) {
 	t.Run("each heap has its own", func(t *testing.T) {
 		other := heap("other", "1")
 		create(t, s, other)
-		if err := s.Commit(t.Context(), other, writes("key", "1234567"), 10); err != nil {
+		if err := s.Commit(t.Context(), other, function.Commit{Writes: writes("key", "1234567"), QuotaBytes: 10}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -250,7 +240,7 @@ func testQuota(t *testing.T, d Driver) {
 			t.Fatal(err)
 		}
 		create(t, s, h)
-		if err := s.Commit(t.Context(), h, writes("key", "1234567"), 10); err != nil {
+		if err := s.Commit(t.Context(), h, function.Commit{Writes: writes("key", "1234567"), QuotaBytes: 10}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -311,12 +301,12 @@ func testIdentity(t *testing.T, d Driver) {
 }
 
 // wantNoHeap checks that nothing can be done with a heap that is not there.
-func wantNoHeap(t *testing.T, s Store, h function.Heap) {
+func wantNoHeap(t *testing.T, s heapstore.Store, h function.Heap) {
 	t.Helper()
 	_, get := s.Get(t.Context(), h, "key")
 	_, _, list := s.List(t.Context(), h, "", "", 0)
 	for what, err := range map[string]error{
-		"Get": get, "List": list, "Commit": s.Commit(t.Context(), h, writes("key", "1"), 0),
+		"Get": get, "List": list, "Commit": s.Commit(t.Context(), h, function.Commit{Writes: writes("key", "1")}),
 	} {
 		if !errors.Is(err, heapstore.ErrNoHeap) || !errors.Is(err, function.ErrNotFound) || errors.Is(err, heapstore.ErrNoKey) {
 			t.Errorf("%s on heap %v gives %v, want ErrNoHeap", what, h, err)
@@ -384,7 +374,7 @@ func testList(t *testing.T, d Driver) {
 }
 
 // walk lists a heap step by step.
-func walk(t *testing.T, s Store, h function.Heap, prefix string, limit int) []string {
+func walk(t *testing.T, s heapstore.Store, h function.Heap, prefix string, limit int) []string {
 	t.Helper()
 	var keys []string
 	for after := ""; ; {
@@ -405,7 +395,7 @@ func testMemory(t *testing.T, d Driver) {
 	// A driver may keep small and large values in different places.
 	for _, value := range []string{"value", strings.Repeat("v", 100_000)} {
 		given := []byte(value)
-		if err := s.Commit(t.Context(), h, []function.HeapWrite{{Key: "key", Value: given}}, 0); err != nil {
+		if err := s.Commit(t.Context(), h, function.Commit{Writes: []function.HeapWrite{{Key: "key", Value: given}}}); err != nil {
 			t.Fatal(err)
 		}
 		clear(given)
@@ -422,7 +412,7 @@ func testCancelled(t *testing.T, d Driver) {
 	s, h := openHeap(t, d)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := s.Commit(ctx, h, writes("key", "1"), 0); !errors.Is(err, context.Canceled) {
+	if err := s.Commit(ctx, h, function.Commit{Writes: writes("key", "1")}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Commit gives %v, want context.Canceled", err)
 	}
 	wantKeys(t, s, h)
@@ -445,7 +435,7 @@ func testClosed(t *testing.T, d Driver) {
 	_, _, list := s.List(t.Context(), h, "", "", 0)
 	for what, err := range map[string]error{
 		"Create": s.Create(t.Context(), h), "Drop": s.Drop(t.Context(), h), "Get": get, "List": list,
-		"Commit": s.Commit(t.Context(), h, writes("key", "1"), 0),
+		"Commit": s.Commit(t.Context(), h, function.Commit{Writes: writes("key", "1")}),
 	} {
 		if !errors.Is(err, heapstore.ErrClosed) {
 			t.Errorf("%s gives %v, want ErrClosed", what, err)
@@ -469,7 +459,7 @@ func testReopen(t *testing.T, d Driver) {
 	wantKeys(t, s, h, "a", "b")
 	wantValue(t, s, h, "b", "2")
 	wantNoHeap(t, s, dropped)
-	if err := s.Commit(t.Context(), h, writes("c", ""), 4); !errors.Is(err, heapstore.ErrQuota) {
+	if err := s.Commit(t.Context(), h, function.Commit{Writes: writes("c", ""), QuotaBytes: 4}); !errors.Is(err, heapstore.ErrQuota) {
 		t.Errorf("the heap's size was forgotten: %v, want ErrQuota", err)
 	}
 }
@@ -484,7 +474,7 @@ func testConcurrent(t *testing.T, d Driver) {
 	for w := range writers {
 		writing.Go(func() {
 			for round := range rounds {
-				if err := s.Commit(t.Context(), h, pair(w, round), 0); err != nil {
+				if err := s.Commit(t.Context(), h, function.Commit{Writes: pair(w, round)}); err != nil {
 					t.Error(err)
 					return
 				}
@@ -531,7 +521,7 @@ func testDropped(t *testing.T, d Driver) {
 		wg.Go(func() {
 			for round := range 50 {
 				value := strings.Repeat("v", round*100)
-				err := s.Commit(t.Context(), h, writes(fmt.Sprint(w), value, fmt.Sprint(w, round), value), 0)
+				err := s.Commit(t.Context(), h, function.Commit{Writes: writes(fmt.Sprint(w), value, fmt.Sprint(w, round), value)})
 				if err != nil && !errors.Is(err, heapstore.ErrNoHeap) {
 					t.Error(err)
 				}
@@ -559,7 +549,7 @@ func pair(writer, round int) []function.HeapWrite {
 }
 
 // readPair reads first what is committed with, and so never before, the second.
-func readPair(t *testing.T, s Store, h function.Heap, writer int) string {
+func readPair(t *testing.T, s heapstore.Store, h function.Heap, writer int) string {
 	first, err := s.Get(t.Context(), h, fmt.Sprintf("a-%d", writer))
 	if err != nil {
 		return ""

@@ -1,4 +1,4 @@
-package heapstore_test
+package bolt_test
 
 import (
 	"bytes"
@@ -19,13 +19,14 @@ import (
 
 	"github.com/dragonchain/dc-provider/pkg/function"
 	"github.com/dragonchain/dc-provider/pkg/heapstore"
+	"github.com/dragonchain/dc-provider/pkg/heapstore/bolt"
 	"github.com/dragonchain/dc-provider/pkg/heapstore/heapstoretest"
 )
 
 func TestBolt(t *testing.T) {
 	heapstoretest.Run(t, heapstoretest.Driver{
-		Open: func(folder string) (heapstoretest.Store, error) {
-			return heapstore.OpenBolt(filepath.Join(folder, "heap.db"), heapstore.Options{})
+		Open: func(folder string) (heapstore.Store, error) {
+			return bolt.Open(filepath.Join(folder, "heap.db"), bolt.Options{})
 		},
 		Check: func(folder string) error { return checkFile(filepath.Join(folder, "heap.db")) },
 	})
@@ -58,9 +59,9 @@ func checkFile(path string) error {
 }
 
 // openStore opens a store until the test ends.
-func openStore(t testing.TB, path string, options heapstore.Options) *heapstore.Bolt {
+func openStore(t testing.TB, path string, options bolt.Options) *bolt.Store {
 	t.Helper()
-	s, err := heapstore.OpenBolt(path, options)
+	s, err := bolt.Open(path, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +74,7 @@ func openStore(t testing.TB, path string, options heapstore.Options) *heapstore.
 }
 
 // openHeap opens a store with one heap.
-func openHeap(t testing.TB, options heapstore.Options) (*heapstore.Bolt, heapstore.Heap) {
+func openHeap(t testing.TB, options bolt.Options) (*bolt.Store, heapstore.Heap) {
 	t.Helper()
 	s, h := openStore(t, filepath.Join(t.TempDir(), "heap.db"), options), testHeap()
 	if err := s.Create(t.Context(), h); err != nil {
@@ -86,24 +87,24 @@ func testHeap() heapstore.Heap {
 	return heapstore.Heap{Ref: function.Ref{Name: "ledger", Namespace: "openfaas-fn"}, ID: "1"}
 }
 
-func TestOpenBolt_FileInUse(t *testing.T) {
+func TestOpen_FileInUse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "heap.db")
-	openStore(t, path, heapstore.Options{})
-	_, err := heapstore.OpenBolt(path, heapstore.Options{LockTimeout: -1})
+	openStore(t, path, bolt.Options{})
+	_, err := bolt.Open(path, bolt.Options{LockTimeout: -1})
 	if !errors.Is(err, heapstore.ErrLocked) || !strings.Contains(err.Error(), path) {
-		t.Errorf("OpenBolt gives %v, want ErrLocked and the path", err)
+		t.Errorf("Open gives %v, want ErrLocked and the path", err)
 	}
 }
 
-func TestOpenBolt_WaitsForPredecessor(t *testing.T) {
+func TestOpen_WaitsForPredecessor(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "heap.db")
-	first, err := heapstore.OpenBolt(path, heapstore.Options{})
+	first, err := bolt.Open(path, bolt.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	opened := make(chan error)
 	go func() {
-		second, err := heapstore.OpenBolt(path, heapstore.Options{LockTimeout: time.Minute})
+		second, err := bolt.Open(path, bolt.Options{LockTimeout: time.Minute})
 		if err == nil {
 			err = second.Close()
 		}
@@ -117,7 +118,7 @@ func TestOpenBolt_WaitsForPredecessor(t *testing.T) {
 	}
 }
 
-func TestOpenBolt_Refuses(t *testing.T) {
+func TestOpen_Refuses(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		make func(t *testing.T, path string)
@@ -154,9 +155,9 @@ func TestOpenBolt_Refuses(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "heap.db")
 			test.make(t, path)
 			before, _ := os.ReadFile(path)
-			_, err := heapstore.OpenBolt(path, heapstore.Options{})
+			_, err := bolt.Open(path, bolt.Options{})
 			if err == nil || !strings.Contains(err.Error(), test.text) || test.want != nil && !errors.Is(err, test.want) {
-				t.Errorf("OpenBolt gives %v, want %v, %q", err, test.want, test.text)
+				t.Errorf("Open gives %v, want %v, %q", err, test.want, test.text)
 			}
 			if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
 				t.Error("the file was changed")
@@ -164,13 +165,13 @@ func TestOpenBolt_Refuses(t *testing.T) {
 		})
 	}
 	t.Run("a folder that is not there", func(t *testing.T) {
-		if _, err := heapstore.OpenBolt(filepath.Join(t.TempDir(), "absent", "heap.db"), heapstore.Options{}); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("OpenBolt gives %v, want ErrNotExist", err)
+		if _, err := bolt.Open(filepath.Join(t.TempDir(), "absent", "heap.db"), bolt.Options{}); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("Open gives %v, want ErrNotExist", err)
 		}
 	})
 	t.Run("a negative quota", func(t *testing.T) {
-		if _, err := heapstore.OpenBolt(filepath.Join(t.TempDir(), "heap.db"), heapstore.Options{QuotaBytes: -1}); err == nil {
-			t.Error("OpenBolt takes it")
+		if _, err := bolt.Open(filepath.Join(t.TempDir(), "heap.db"), bolt.Options{QuotaBytes: -1}); err == nil {
+			t.Error("Open takes it")
 		}
 	})
 }
@@ -194,19 +195,19 @@ func makeBolt(t *testing.T, path string, fill func(*bbolt.Tx) error) {
 }
 
 func TestBolt_QuotaOfTheStore(t *testing.T) {
-	s, h := openHeap(t, heapstore.Options{QuotaBytes: 10})
+	s, h := openHeap(t, bolt.Options{QuotaBytes: 10})
 	for value, want := range map[string]error{"1234567": nil, "12345678": heapstore.ErrQuota} {
-		if err := s.Commit(t.Context(), h, []heapstore.Write{{Key: "key", Value: []byte(value)}}, 0); !errors.Is(err, want) {
+		if err := s.Commit(t.Context(), h, heapstore.Commit{Writes: []heapstore.Write{{Key: "key", Value: []byte(value)}}}); !errors.Is(err, want) {
 			t.Errorf("%d bytes: %v, want %v", len(value), err, want)
 		}
 	}
 }
 
 func TestBolt_DiskFull(t *testing.T) {
-	s, h := openHeap(t, heapstore.Options{})
+	s, h := openHeap(t, bolt.Options{})
 	value := bytes.Repeat([]byte("x"), 100<<10)
 	commit := func(n int) error {
-		return s.Commit(t.Context(), h, []heapstore.Write{{Key: fmt.Sprint("a", n), Value: value}, {Key: fmt.Sprint("z", n), Value: value}}, 0)
+		return s.Commit(t.Context(), h, heapstore.Commit{Writes: []heapstore.Write{{Key: fmt.Sprint("a", n), Value: value}, {Key: fmt.Sprint("z", n), Value: value}}})
 	}
 	lift := limitFileSize(t, 1<<20)
 	n, err := 0, error(nil)
@@ -272,13 +273,13 @@ func FuzzBolt_Key(f *testing.F) {
 		f.Add(key, "prefix")
 		f.Add("a", key)
 	}
-	s, h := openHeap(f, heapstore.Options{})
+	s, h := openHeap(f, bolt.Options{})
 	f.Fuzz(func(t *testing.T, key, other string) {
 		before, _, err := s.List(t.Context(), h, key, "", 1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		switch err := s.Commit(t.Context(), h, []heapstore.Write{{Key: key, Value: []byte(other)}}, 0); {
+		switch err := s.Commit(t.Context(), h, heapstore.Commit{Writes: []heapstore.Write{{Key: key, Value: []byte(other)}}}); {
 		case errors.Is(err, heapstore.ErrBadKey), errors.Is(err, heapstore.ErrKeyTooLarge),
 			errors.Is(err, heapstore.ErrQuota), errors.Is(err, heapstore.ErrValueTooLarge):
 			if after, _, err := s.List(t.Context(), h, key, "", 1); err != nil || len(after) != len(before) {
@@ -304,9 +305,9 @@ func FuzzBolt_Key(f *testing.F) {
 func BenchmarkCommit(b *testing.B) {
 	for _, callers := range []int{1, 64} {
 		b.Run(fmt.Sprintf("store/c%d", callers), func(b *testing.B) {
-			s, h := openHeap(b, heapstore.Options{})
+			s, h := openHeap(b, bolt.Options{})
 			benchmarkCallers(b, callers, func(ctx context.Context, writes []heapstore.Write) error {
-				return s.Commit(ctx, h, writes, 0)
+				return s.Commit(ctx, h, heapstore.Commit{Writes: writes})
 			})
 		})
 		b.Run(fmt.Sprintf("bbolt.Batch/c%d", callers), func(b *testing.B) {
@@ -336,10 +337,10 @@ func BenchmarkCommit_Keys(b *testing.B) {
 			for _, i := range rand.New(rand.NewPCG(1, 1)).Perm(keys) {
 				writes = append(writes, heapstore.Write{Key: fmt.Sprintf("account-%d", i), Value: []byte(`{"balance":1000}`)})
 			}
-			s, h := openHeap(b, heapstore.Options{})
+			s, h := openHeap(b, bolt.Options{})
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := s.Commit(b.Context(), h, writes, 0); err != nil {
+				if err := s.Commit(b.Context(), h, heapstore.Commit{Writes: writes}); err != nil {
 					b.Fatal(err)
 				}
 			}

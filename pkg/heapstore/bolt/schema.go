@@ -1,10 +1,12 @@
-package heapstore
+package bolt
 
 import (
 	"fmt"
 	"strconv"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/dragonchain/dc-provider/pkg/heapstore"
 )
 
 // schemaVersion is the number of the layout that doc.go draws.
@@ -25,7 +27,7 @@ func prepare(db *bbolt.DB) error {
 	case found == strconv.Itoa(schemaVersion):
 		return nil
 	case found != "":
-		return fmt.Errorf("%w: the file has schema %q, this version of the program knows schema %d", ErrSchema, found, schemaVersion)
+		return fmt.Errorf("%w: the file has schema %q, this version of the program knows schema %d", heapstore.ErrSchema, found, schemaVersion)
 	}
 	return db.Update(func(tx *bbolt.Tx) error {
 		meta, err := tx.CreateBucket(metaBucket)
@@ -49,7 +51,7 @@ func schemaOf(db *bbolt.DB) (found string, err error) {
 			found = string(meta.Get(schemaKey))
 		}
 		if found == "" || tx.Bucket(heapsBucket) == nil {
-			return fmt.Errorf("%w: a bbolt file of something else", ErrSchema)
+			return fmt.Errorf("%w: a bbolt file of something else", heapstore.ErrSchema)
 		}
 		return nil
 	})

@@ -1,4 +1,4 @@
-package heapstore
+package driver
 
 import (
 	"context"
@@ -8,30 +8,37 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
-
-	"go.etcd.io/bbolt"
 )
 
-// disk stands for bbolt: its transactions end when the test lets them, with the outcome that the test gives.
+// disk stands for a driver: its transactions end when the test lets them, with the outcome that the test gives.
 type disk struct {
-	*batcher
+	*Batcher[write]
 	outcomes chan error
 
 	mu sync.Mutex
 	// batches are the names of the changes in each transaction.
 	batches [][]string
-	batch   []string
+}
+
+type write struct {
+	name    string
+	refusal error
+	panics  any
 }
 
 func newDisk() *disk {
 	d := &disk{outcomes: make(chan error)}
-	d.batcher = newBatcher(func(fn func(*bbolt.Tx) error) error {
-		d.batch = nil
-		if err := fn(nil); err != nil {
-			return err
+	d.Batcher = NewBatcher(func(batch []write, refused []error) error {
+		var names []string
+		for i, w := range batch {
+			if w.panics != nil {
+				panic(w.panics)
+			}
+			names = append(names, w.name)
+			refused[i] = w.refusal
 		}
 		d.mu.Lock()
-		d.batches = append(d.batches, d.batch)
+		d.batches = append(d.batches, names)
 		d.mu.Unlock()
 		return <-d.outcomes
 	})
@@ -39,14 +46,9 @@ func newDisk() *disk {
 }
 
 // start does a change in the background; its outcome comes from the channel.
-func (d *disk) start(ctx context.Context, name string, size size, refusal error) <-chan error {
+func (d *disk) start(ctx context.Context, name string, size Size, refusal error) <-chan error {
 	outcome := make(chan error, 1)
-	go func() {
-		outcome <- d.do(ctx, size, func(*bbolt.Tx) error {
-			d.batch = append(d.batch, name)
-			return refusal
-		})
-	}()
+	go func() { outcome <- d.Do(ctx, size, write{name: name, refusal: refusal}) }()
 	synctest.Wait() // until it leads a transaction or waits for one
 	return outcome
 }
@@ -63,10 +65,10 @@ func (d *disk) wantBatches(t *testing.T, want ...[]string) {
 func TestBatcher_WhoeverWaitsSharesTheNextTransaction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk()
-		first := d.start(t.Context(), "a", size{}, nil)
+		first := d.start(t.Context(), "a", Size{}, nil)
 		d.wantBatches(t, []string{"a"})
-		second := d.start(t.Context(), "b", size{}, nil)
-		third := d.start(t.Context(), "c", size{}, nil)
+		second := d.start(t.Context(), "b", Size{}, nil)
+		third := d.start(t.Context(), "c", Size{}, nil)
 		d.outcomes <- nil
 		synctest.Wait()
 		d.wantBatches(t, []string{"a"}, []string{"b", "c"})
@@ -80,9 +82,9 @@ func TestBatcher_WhoeverWaitsSharesTheNextTransaction(t *testing.T) {
 func TestBatcher_FailedTransactionFailsAllInIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, full, refused := newDisk(), errors.New("disk full"), errors.New("refused")
-		first := d.start(t.Context(), "a", size{}, nil)
-		second := d.start(t.Context(), "b", size{}, nil)
-		third := d.start(t.Context(), "c", size{}, refused)
+		first := d.start(t.Context(), "a", Size{}, nil)
+		second := d.start(t.Context(), "b", Size{}, nil)
+		third := d.start(t.Context(), "c", Size{}, refused)
 		d.outcomes <- nil
 		d.outcomes <- full
 		if a, b, c := <-first, <-second, <-third; a != nil || b != full || c != refused {
@@ -91,21 +93,11 @@ func TestBatcher_FailedTransactionFailsAllInIt(t *testing.T) {
 	})
 }
 
-func TestBatcher_RefusedAloneCostsNoTransaction(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, refused := newDisk(), errors.New("refused")
-		if err := <-d.start(t.Context(), "a", size{}, refused); err != refused {
-			t.Errorf("outcome %v, want %v", err, refused)
-		}
-		d.wantBatches(t)
-	})
-}
-
 func TestBatcher_LargeChangesAreSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk()
 		var outcomes []<-chan error
-		for i, size := range []size{
+		for i, size := range []Size{
 			{}, {1, maxBatchBytes / 2}, {1, maxBatchBytes / 2}, {1, 1}, {1, maxBatchBytes * 2}, {1, 1},
 			{maxBatchWrites - 1, 0}, {1, 0}, {maxBatchWrites * 2, 0}, {1, 0},
 		} {
@@ -129,9 +121,9 @@ func TestBatcher_ContextEnds(t *testing.T) {
 		d := newDisk()
 		leads, endLeads := context.WithCancel(t.Context())
 		waits, endWaits := context.WithCancel(t.Context())
-		first := d.start(leads, "leads", size{}, nil)
-		second := d.start(waits, "waits", size{}, nil)
-		third := d.start(t.Context(), "stays", size{}, nil)
+		first := d.start(leads, "leads", Size{}, nil)
+		second := d.start(waits, "waits", Size{}, nil)
+		third := d.start(t.Context(), "stays", Size{}, nil)
 		endWaits()
 		if err := <-second; err != context.Canceled {
 			t.Errorf("while waiting: %v, want context.Canceled", err)
@@ -144,7 +136,7 @@ func TestBatcher_ContextEnds(t *testing.T) {
 			t.Errorf("in the transaction: %v", err)
 		}
 		d.wantBatches(t, []string{"leads"}, []string{"stays"})
-		if err := <-d.start(waits, "late", size{}, nil); err != context.Canceled {
+		if err := <-d.start(waits, "late", Size{}, nil); err != context.Canceled {
 			t.Errorf("ended before: %v, want context.Canceled", err)
 		}
 	})
@@ -153,14 +145,14 @@ func TestBatcher_ContextEnds(t *testing.T) {
 func TestBatcher_PanicHangsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk()
-		first := d.start(t.Context(), "a", size{}, nil)
+		first := d.start(t.Context(), "a", Size{}, nil)
 		leader := make(chan any)
 		go func() {
 			defer func() { leader <- recover() }()
-			_ = d.do(t.Context(), size{}, func(*bbolt.Tx) error { panic("damaged page") })
+			_ = d.Do(t.Context(), Size{}, write{panics: "damaged page"})
 		}()
 		synctest.Wait()
-		third := d.start(t.Context(), "c", size{}, nil)
+		third := d.start(t.Context(), "c", Size{}, nil)
 		d.outcomes <- nil
 		// Whoever came first leads.
 		if cause := <-leader; cause != "damaged page" {
@@ -172,7 +164,7 @@ func TestBatcher_PanicHangsNobody(t *testing.T) {
 		if err := <-first; err != nil {
 			t.Error(err)
 		}
-		after := d.start(t.Context(), "d", size{}, nil)
+		after := d.start(t.Context(), "d", Size{}, nil)
 		d.outcomes <- nil
 		if err := <-after; err != nil {
 			t.Errorf("after the panic: %v", err)

@@ -1,0 +1,27 @@
+// Package bolt is the embedded store: one bbolt file, open in one process.
+//
+// # Layout of the file, schema 1
+//
+//	meta                              bucket
+//	└── schema                        the schema's number in decimal: "1"
+//	heaps                             bucket
+//	└── <namespace>/<name>/<id>       bucket, one for each heap; its bbolt sequence is the sum of all its keys' and
+//	    │                             values' bytes, which the quota is held against: it changes in the same
+//	    │                             transaction and on the same page as what it counts
+//	    └── <key>                     the value as committed: compact JSON, when it came from a contract's answer
+//
+// None of the three parts of a heap's name can contain a slash, so no two heaps share a bucket.
+//
+// A file with another schema number is refused with heapstore.ErrSchema. When the layout changes, the number is raised, and
+// Open gets a step that rewrites schema n as n+1 and sets the number in the same transaction, so that a crash leaves either
+// the old layout or the new one. A file never goes back to an older schema.
+//
+// # Guarantees
+//
+// Those of package heapstore. After an error of the disk a commit is not there, unless the last step of all failed, the
+// sync: then it may show when the file is opened again.
+//
+// # Sources
+//
+// bbolt's guarantees: https://pkg.go.dev/go.etcd.io/bbolt.
+package bolt

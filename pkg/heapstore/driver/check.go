@@ -1,0 +1,78 @@
+package driver
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+	"github.com/dragonchain/dc-provider/pkg/heapstore"
+)
+
+// CheckHeap refuses a heap whose name could be read in two ways.
+func CheckHeap(h heapstore.Heap) error {
+	for _, part := range []string{h.Namespace, h.Name, h.ID} {
+		if part == "" || strings.Contains(part, "/") {
+			return function.Invalidf("heap %q of record %q: namespace, name and record are needed and contain no slash", h.Ref, h.ID)
+		}
+	}
+	return nil
+}
+
+// CheckWrites refuses keys and values that no heap may have.
+func CheckWrites(writes []heapstore.Write) error {
+	for _, w := range writes {
+		switch {
+		case w.Key == "":
+			return fmt.Errorf("%w: a key has at least one byte", heapstore.ErrBadKey)
+		case len(w.Key) > heapstore.MaxKeyBytes:
+			return fmt.Errorf("%w: %.40q... has %d bytes; at most %d are allowed", heapstore.ErrKeyTooLarge, w.Key, len(w.Key), heapstore.MaxKeyBytes)
+		case !utf8.ValidString(w.Key):
+			return fmt.Errorf("%w: %.40q is not UTF-8", heapstore.ErrBadKey, w.Key)
+		case len(w.Value) > heapstore.MaxValueBytes:
+			return fmt.Errorf("%w: the value of %.40q has %d bytes; at most %d are allowed", heapstore.ErrValueTooLarge, w.Key, len(w.Value), heapstore.MaxValueBytes)
+		}
+	}
+	return nil
+}
+
+// LastWrites sorts a copy of writes by key, drops those that a later one replaces, and sums up the rest.
+func LastWrites(writes []heapstore.Write) (last []heapstore.Write, bytes int) {
+	last = slices.Clone(writes)
+	slices.SortStableFunc(last, func(a, b heapstore.Write) int { return strings.Compare(a.Key, b.Key) })
+	n := 0
+	for i, w := range last {
+		if i+1 < len(last) && last[i+1].Key == w.Key {
+			continue
+		}
+		last[n] = w
+		n++
+		bytes += len(w.Key) + len(w.Value)
+	}
+	return last[:n], bytes
+}
+
+// CheckQuota refuses a commit that makes a heap of before bytes one of after bytes, if it grows beyond the quota.
+func CheckQuota(before, after, quotaBytes int64) error {
+	if after > quotaBytes && after > before {
+		return fmt.Errorf("%w: the heap would have %d bytes; at most %d are allowed", heapstore.ErrQuota, after, quotaBytes)
+	}
+	return nil
+}
+
+// ListLimit brings the number of keys asked for into the bounds.
+func ListLimit(limit int) int {
+	if limit <= 0 {
+		return heapstore.DefaultListLimit
+	}
+	return min(limit, heapstore.MaxListLimit)
+}
+
+// Wrap says what was being done to which heap.
+func Wrap(doing string, h heapstore.Heap, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %q: %w", doing, h.Ref, err)
+}

@@ -1,0 +1,115 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/dragonchain/dc-provider/pkg/heapstore"
+	"github.com/dragonchain/dc-provider/pkg/heapstore/driver"
+)
+
+const (
+	sqlExists = `SELECT EXISTS (SELECT FROM dc_heaps WHERE namespace = $1 AND name = $2 AND record = $3)`
+	sqlCreate = `INSERT INTO dc_heaps (namespace, name, record) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
+	sqlDrop   = `WITH gone AS (DELETE FROM dc_heaps WHERE namespace = $1 AND name = $2 AND record = $3 RETURNING id)
+		INSERT INTO dc_dropped (heap) SELECT id FROM gone`
+	sqlGet = `SELECT e.value FROM dc_heaps h LEFT JOIN dc_entries e ON e.heap = h.id AND e.key = $4
+		WHERE h.namespace = $1 AND h.name = $2 AND h.record = $3`
+	// One row with a null key stands for a heap without such keys.
+	sqlList = `SELECT e.key FROM dc_heaps h LEFT JOIN LATERAL (
+			SELECT key FROM dc_entries WHERE heap = h.id AND key >= $4 AND ($5::bytea IS NULL OR key < $5) ORDER BY key LIMIT $6
+		) e ON true WHERE h.namespace = $1 AND h.name = $2 AND h.record = $3 ORDER BY e.key`
+)
+
+// Create is heapstore.Store's.
+func (s *Store) Create(ctx context.Context, h heapstore.Heap) error {
+	if err := driver.CheckHeap(h); err != nil {
+		return err
+	}
+	err := s.retry(ctx, func(ctx context.Context) error {
+		// A reconciler repeats this at every turn; a look writes nothing and takes no number from the sequence.
+		var there bool
+		if err := s.pool.QueryRow(ctx, sqlExists, h.Namespace, h.Name, h.ID).Scan(&there); err != nil || there {
+			return err
+		}
+		_, err := s.pool.Exec(ctx, sqlCreate, h.Namespace, h.Name, h.ID)
+		return err
+	})
+	return driver.Wrap("create heap of", h, err)
+}
+
+// Drop is heapstore.Store's. The heap is gone at once, and what was in it is deleted in the background.
+func (s *Store) Drop(ctx context.Context, h heapstore.Heap) error {
+	err := s.retry(ctx, func(ctx context.Context) error {
+		_, err := s.pool.Exec(ctx, sqlDrop, h.Namespace, h.Name, h.ID)
+		return err
+	})
+	if err == nil {
+		s.sweepSoon()
+	}
+	return driver.Wrap("drop heap of", h, err)
+}
+
+// Get is heapstore.Store's.
+func (s *Store) Get(ctx context.Context, h heapstore.Heap, key string) (value []byte, err error) {
+	err = s.retry(ctx, func(ctx context.Context) error {
+		return s.pool.QueryRow(ctx, sqlGet, h.Namespace, h.Name, h.ID, []byte(key)).Scan(&value)
+	})
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		err = heapstore.ErrNoHeap
+	case err == nil && value == nil:
+		err = heapstore.ErrNoKey
+	}
+	return value, driver.Wrap("read heap of", h, err)
+}
+
+// List is heapstore.Store's.
+func (s *Store) List(ctx context.Context, h heapstore.Heap, prefix, after string, limit int) (keys []string, next string, err error) {
+	limit = driver.ListLimit(limit)
+	from := []byte(prefix)
+	if after != "" {
+		// The first key that can come after another is that with a NUL appended.
+		from = []byte(max(prefix, after+"\x00"))
+	}
+	var found [][]byte
+	err = s.retry(ctx, func(ctx context.Context) error {
+		rows, err := s.pool.Query(ctx, sqlList, h.Namespace, h.Name, h.ID, from, behind(prefix), limit+1)
+		if err != nil {
+			return err
+		}
+		found, err = pgx.CollectRows(rows, pgx.RowTo[[]byte])
+		return err
+	})
+	if err == nil && len(found) == 0 {
+		err = heapstore.ErrNoHeap
+	}
+	if err != nil {
+		return nil, "", driver.Wrap("list heap of", h, err)
+	}
+	keys = []string{}
+	for _, key := range found {
+		switch {
+		case key == nil:
+		case len(keys) == limit:
+			next = keys[limit-1]
+		default:
+			keys = append(keys, string(key))
+		}
+	}
+	return keys, next, nil
+}
+
+// behind returns the first key that is behind all those with a prefix, or nil if there is none.
+func behind(prefix string) []byte {
+	// Of 0xff there is no next byte, so the one before it counts on.
+	b := bytes.TrimRight([]byte(prefix), "\xff")
+	if len(b) == 0 {
+		return nil
+	}
+	b[len(b)-1]++
+	return b
+}

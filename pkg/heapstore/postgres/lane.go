@@ -1,0 +1,270 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/dragonchain/dc-provider/pkg/heapstore"
+	"github.com/dragonchain/dc-provider/pkg/heapstore/driver"
+)
+
+// laneCount is how many transactions of commits a Store makes at once. All commits to one heap take the same lane, for they
+// wait for each other in any case; several keep a heap whose row another provider holds from stopping all the rest.
+const laneCount = 4
+
+// lane makes the commits to some of the heaps, one transaction after the other, each for all that wait.
+type lane struct {
+	store   *Store
+	number  int
+	changes *driver.Batcher[*change]
+	// seq is the number of the last transaction that was attempted. It belongs to whoever leads.
+	seq int64
+}
+
+// change is one commit.
+type change struct {
+	heap       heapstore.Heap
+	writes     []heapstore.Write
+	quotaBytes int64
+}
+
+var laneSeed = maphash.MakeSeed()
+
+func (s *Store) laneOf(h heapstore.Heap) *lane {
+	return s.lanes[maphash.Comparable(laneSeed, h)%laneCount]
+}
+
+// Commit is heapstore.Store's.
+func (s *Store) Commit(ctx context.Context, h heapstore.Heap, c heapstore.Commit) error {
+	if err := driver.CheckWrites(c.Writes); err != nil {
+		return driver.Wrap("commit to heap of", h, err)
+	}
+	if c.QuotaBytes == 0 {
+		c.QuotaBytes = s.quotaBytes
+	}
+	writes, bytes := driver.LastWrites(c.Writes)
+	err := s.laneOf(h).changes.Do(ctx, driver.Size{Writes: len(writes), Bytes: bytes}, &change{
+		heap: h, writes: writes, quotaBytes: c.QuotaBytes,
+	})
+	return driver.Wrap("commit to heap of", h, err)
+}
+
+// run makes one transaction of a batch, and makes it again as long as it surely was not committed and may yet be. The
+// contexts of those who wait do not end it: it is everybody's.
+func (l *lane) run(batch []*change, refused []error) error {
+	ctx := context.Background()
+	for pauses := l.store.newPauses(); ; {
+		if l.store.closed() {
+			return heapstore.ErrClosed
+		}
+		clear(refused)
+		err := attempt(ctx, func(ctx context.Context) error { return l.commit(ctx, batch, refused) })
+		if errors.Is(err, errBroken) {
+			var committed bool
+			if committed, err = l.resolve(ctx, pauses, err); committed {
+				return nil
+			}
+		}
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, heapstore.ErrUnknown), !retryable(err):
+			return err
+		}
+		if err := pauses.wait(ctx, err); err != nil {
+			return err
+		}
+	}
+}
+
+// errBroken is the end of a session that was asked to commit.
+var errBroken = errors.New("connection broke during the commit")
+
+// commit is one attempt. After any error but errBroken nothing was committed.
+func (l *lane) commit(ctx context.Context, batch []*change, refused []error) error {
+	conn, err := l.store.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	// A session with a transaction under way is ended instead of being used again.
+	defer conn.Release()
+	l.seq++
+	heaps, err := l.lock(ctx, conn, batch)
+	if err != nil {
+		return err
+	}
+	written := false
+	for i, c := range batch {
+		if refused[i] = heaps.apply(c); refused[i] == nil {
+			written = true
+		}
+	}
+	if !written {
+		_, err := conn.Exec(ctx, "rollback")
+		return err
+	}
+	if err := heaps.write(ctx, conn); err != nil {
+		if broken(err) {
+			return fmt.Errorf("%w: %w", errBroken, err)
+		}
+		return err
+	}
+	return nil
+}
+
+const (
+	sqlBegin = `begin isolation level read committed`
+	sqlLane  = `INSERT INTO dc_lanes (owner, lane, seq) VALUES ($1::uuid, $2, $3)
+		ON CONFLICT (owner, lane) DO UPDATE SET seq = excluded.seq, at = now()`
+	// In one order, so that no two providers wait for each other.
+	sqlLock = `SELECT n.i, h.id, h.bytes
+		FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS n (namespace, name, record, i)
+		JOIN dc_heaps h ON h.namespace = n.namespace AND h.name = n.name AND h.record = n.record
+		ORDER BY h.id FOR UPDATE OF h`
+	sqlSizes = `SELECT w.i, e.key, octet_length(e.value) FROM unnest($4::bigint[], $5::bytea[]) AS w (i, key)
+		JOIN unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS n (namespace, name, record, i) ON n.i = w.i
+		JOIN dc_heaps h ON h.namespace = n.namespace AND h.name = n.name AND h.record = n.record
+		JOIN dc_entries e ON e.heap = h.id AND e.key = w.key`
+	sqlEntries = `INSERT INTO dc_entries (heap, key, value) SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[])
+		ON CONFLICT (heap, key) DO UPDATE SET value = excluded.value`
+	sqlHeaps = `UPDATE dc_heaps h SET bytes = n.bytes FROM unnest($1::bigint[], $2::bigint[]) AS n (id, bytes) WHERE h.id = n.id`
+)
+
+// lock begins the transaction and returns the batch's heaps, each locked until its end. The lane's own row comes first: as
+// long as this transaction may yet be committed, it holds that row, and whoever asks for the outcome waits for it.
+func (l *lane) lock(ctx context.Context, conn *pgxpool.Conn, batch []*change) (lockedHeaps, error) {
+	heaps := lockedHeaps{}
+	var namespaces, names, records []string
+	var at []int64
+	var keys [][]byte
+	var numbered []*lockedHeap
+	for _, c := range batch {
+		h := heaps[c.heap]
+		if h == nil {
+			h = &lockedHeap{sizes: map[string]int{}, writes: map[string][]byte{}}
+			heaps[c.heap] = h
+			numbered = append(numbered, h)
+			h.number = int64(len(numbered))
+			namespaces, names, records = append(namespaces, c.heap.Namespace), append(names, c.heap.Name), append(records, c.heap.ID)
+		}
+		for _, w := range c.writes {
+			at, keys = append(at, h.number), append(keys, []byte(w.Key))
+		}
+	}
+	var b pgx.Batch
+	b.Queue(sqlBegin)
+	b.Queue(sqlLane, l.store.owner, l.number, l.seq)
+	b.Queue(sqlLock, namespaces, names, records).Query(func(rows pgx.Rows) error {
+		var number, id, bytes int64
+		_, err := pgx.ForEachRow(rows, []any{&number, &id, &bytes}, func() error {
+			h := numbered[number-1]
+			h.id, h.bytes, h.there = id, bytes, true
+			return nil
+		})
+		return err
+	})
+	b.Queue(sqlSizes, namespaces, names, records, at, keys).Query(func(rows pgx.Rows) error {
+		var number int64
+		var key []byte
+		var size int
+		_, err := pgx.ForEachRow(rows, []any{&number, &key, &size}, func() error {
+			numbered[number-1].sizes[string(key)] = size
+			return nil
+		})
+		return err
+	})
+	return heaps, conn.SendBatch(ctx, &b).Close()
+}
+
+// resolve finds out whether the lane's last transaction was committed. Nothing else can tell when the connection broke, and
+// nobody is told anything before it is known. The lane's row is locked by that transaction until it has ended, so that it
+// cannot be committed after we saw that it was not.
+func (l *lane) resolve(ctx context.Context, pauses *pauses, cause error) (committed bool, err error) {
+	for {
+		var seq int64
+		err := attempt(ctx, func(ctx context.Context) error {
+			err := l.store.pool.QueryRow(ctx, `SELECT seq FROM dc_lanes WHERE owner = $1::uuid AND lane = $2 FOR UPDATE`,
+				l.store.owner, l.number).Scan(&seq)
+			if errors.Is(err, pgx.ErrNoRows) {
+				return nil // the first one of this lane, and it was not committed
+			}
+			return err
+		})
+		if err == nil {
+			return seq == l.seq, cause
+		}
+		if retryable(err) {
+			err = pauses.wait(ctx, err)
+		}
+		if err != nil {
+			return false, fmt.Errorf("%w: %w: %w", heapstore.ErrUnknown, cause, err)
+		}
+	}
+}
+
+// lockedHeaps are the heaps of a batch as they are in the middle of its transaction.
+type lockedHeaps map[heapstore.Heap]*lockedHeap
+
+type lockedHeap struct {
+	// number is the heap's place in the batch, from 1.
+	number int64
+	there  bool
+	id     int64
+	bytes  int64
+	// sizes are those of the values that the batch's keys have.
+	sizes  map[string]int
+	writes map[string][]byte
+}
+
+// apply adds a change to what is to be written, or refuses it.
+func (heaps lockedHeaps) apply(c *change) error {
+	h := heaps[c.heap]
+	if !h.there {
+		return heapstore.ErrNoHeap
+	}
+	after := h.bytes
+	for _, w := range c.writes {
+		after += int64(len(w.Value))
+		if size, there := h.sizes[w.Key]; there {
+			after -= int64(size)
+		} else {
+			after += int64(len(w.Key))
+		}
+	}
+	if err := driver.CheckQuota(h.bytes, after, c.quotaBytes); err != nil {
+		return err
+	}
+	h.bytes = after
+	for _, w := range c.writes {
+		h.sizes[w.Key] = len(w.Value)
+		h.writes[w.Key] = append([]byte{}, w.Value...) // not nil, which would be NULL
+	}
+	return nil
+}
+
+// write writes everything and commits.
+func (heaps lockedHeaps) write(ctx context.Context, conn *pgxpool.Conn) error {
+	var ids, sizes, at []int64
+	var keys, values [][]byte
+	for _, h := range heaps {
+		if !h.there {
+			continue
+		}
+		ids, sizes = append(ids, h.id), append(sizes, h.bytes)
+		for _, key := range slices.Sorted(maps.Keys(h.writes)) {
+			at, keys, values = append(at, h.id), append(keys, []byte(key)), append(values, h.writes[key])
+		}
+	}
+	var b pgx.Batch
+	b.Queue(sqlEntries, at, keys, values)
+	b.Queue(sqlHeaps, ids, sizes)
+	b.Queue("commit")
+	return conn.SendBatch(ctx, &b).Close()
+}

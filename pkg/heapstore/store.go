@@ -1,0 +1,38 @@
+package heapstore
+
+import (
+	"context"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+)
+
+// Heap, Write and Commit are the domain's words under the names that a caller of a store looks for.
+type (
+	Heap   = function.Heap
+	Write  = function.HeapWrite
+	Commit = function.Commit
+)
+
+// Store is what every driver gives. It is safe for concurrent use. What each method promises beyond its comment is told by
+// the package's guarantees.
+type Store interface {
+	// Create makes an empty heap. It does nothing to a heap that is there, so it may be repeated. It refuses a name with
+	// an empty part or a slash with function.ErrInvalid.
+	Create(ctx context.Context, h Heap) error
+	// Drop deletes a heap and all that is kept of its contract's invocations. It does nothing if the heap is not there, so
+	// it may be repeated.
+	Drop(ctx context.Context, h Heap) error
+	// Commit makes all that one invocation changes permanent, or nothing of it, and returns when it is on the disk. If a
+	// key occurs more than once, the last write counts. An error may wrap ErrNoHeap, ErrBadKey, ErrKeyTooLarge,
+	// ErrValueTooLarge, ErrQuota, ErrUnknown, ErrClosed or ctx's error. Commit keeps nothing of c.
+	Commit(ctx context.Context, h Heap, c Commit) error
+	// Get returns the value of a key, which is the caller's to keep. The error wraps ErrNoHeap or ErrNoKey if there is none.
+	Get(ctx context.Context, h Heap, key string) (value []byte, err error)
+	// List returns, in byte order, the keys that begin with prefix and come after the key after, at most limit of them: 0
+	// means DefaultListLimit, and more than MaxListLimit are never returned. If there are more, next is what to give as
+	// after to go on; otherwise it is empty.
+	List(ctx context.Context, h Heap, prefix, after string, limit int) (keys []string, next string, err error)
+	// Close ends the store when the transactions under way have ended. What is called later gets ErrClosed. It may be
+	// repeated.
+	Close() error
+}
