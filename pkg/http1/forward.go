@@ -26,7 +26,8 @@ const (
 // something else can be answered. After ErrNotReached it may be called again, with another Pool.
 func (x *Exchange) Forward(p *Pool, target []byte, answered func(*Exchange, *Response)) error {
 	if !x.expect {
-		if _, _, err := x.ReadBody(bufferBytes / 2); err != nil {
+		// A small body is worth waiting for, and one that is here already is as good as read.
+		if _, _, err := x.ReadBody(max(bufferBytes/2, len(x.in.buffered()))); err != nil {
 			return err
 		}
 	}
