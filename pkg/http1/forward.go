@@ -20,7 +20,8 @@ const (
 
 // Forward sends the request to p's endpoint and its answer to the client: both ways at once, flushed as they come, with ToEndpoint
 // and ToClient applied, without the fields of one connection. target takes the place of the request's own unless it is nil. answered,
-// unless nil, is called once with the head of the answer before it is sent on, and may still change ToClient.
+// unless nil, is called once with the head of the answer before it is sent on, and may still change ToClient. What it has changed is
+// forgotten if the answer then turns out to be none.
 //
 // It returns nil when the whole answer was sent. Otherwise the error is one of this package or wraps one, and Begun tells whether
 // something else can be answered. After ErrNotReached it may be called again, with another Pool.
@@ -245,10 +246,15 @@ func (x *Exchange) receive(e *endpointConn, p *Pool, answered func(*Exchange, *R
 			if x.expect && !x.asked {
 				_ = e.tcp.SetReadDeadline(time.Time{}) // an error shows when it is read
 			}
+			before := x.ToClient
 			if answered != nil {
 				answered(x, &x.res)
 			}
-			return x.relay()
+			err := x.relay()
+			if err != nil && !x.begun {
+				x.ToClient.drop, x.ToClient.add = x.ToClient.drop[:len(before.drop)], x.ToClient.add[:len(before.add)]
+			}
+			return err
 		case x.res.Status == http.StatusContinue:
 			if err := x.goOn(e); err != nil {
 				return err

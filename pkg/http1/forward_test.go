@@ -611,3 +611,97 @@ func TestPool_NotTCP(t *testing.T) {
 		t.Error("a pipe was taken for a TCP connection")
 	}
 }
+
+// Closing at any moment ends everything, whatever the connections are about: nothing stays behind, and no wait is for ever.
+func TestServer_CloseStress(t *testing.T) {
+	goroutines := runtime.NumGoroutine()
+	address := rawEndpoint(t, func(conn net.Conn, b *bufio.Reader) {
+		for {
+			head := readHeadText(b)
+			switch {
+			case head == "":
+				return
+			case strings.HasPrefix(head, "GET /hang"):
+				io.Copy(io.Discard, b)
+				return
+			case strings.HasPrefix(head, "GET /endless"):
+				io.WriteString(conn, "HTTP/1.1 200 OK\r\n\r\n")
+				io.Copy(conn, pattern{})
+				return
+			case strings.HasPrefix(head, "POST"):
+				io.Copy(conn, b)
+				return
+			}
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+	})
+	requests := []string{
+		"", "GET", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "GET /hang HTTP/1.1\r\nHost: x\r\n\r\n", "GET /endless HTTP/1.1\r\nHost: x\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "bad\r\n\r\n", "GET /pass HTTP/1.1\r\nHost: x\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n",
+	}
+	for round := range 30 {
+		pool, err := NewPool(PoolConfig{Address: address})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rest := &http.Server{Handler: http.NotFoundHandler()}
+		s, err := NewServer(ServerConfig{Rest: rest, Handler: func(x *Exchange) {
+			if string(x.Target) == "/pass" {
+				x.Pass()
+				return
+			}
+			x.Forward(pool, nil, nil)
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ln := listen(t)
+		done := make(chan error, 1)
+		go func() { done <- s.Serve(ln) }()
+		var clients sync.WaitGroup
+		for i := range 3 * len(requests) {
+			clients.Go(func() {
+				conn, err := net.Dial("tcp", ln.Addr().String())
+				if err != nil {
+					return // it is closed already
+				}
+				defer conn.Close()
+				conn.SetDeadline(time.Now().Add(patience))
+				for range 20 {
+					io.WriteString(conn, requests[i%len(requests)])
+					if n, err := conn.Read(make([]byte, 100)); n == 0 || err != nil {
+						return
+					}
+				}
+			})
+		}
+		time.Sleep(time.Duration(round) * time.Millisecond) // any moment will do
+		s.Close()
+		rest.Close()
+		if err := <-done; err != ErrServerClosed {
+			t.Error(err)
+		}
+		clients.Wait()
+		pool.CloseIdle()
+	}
+	for deadline := time.Now().Add(patience); runtime.NumGoroutine() > goroutines+1; time.Sleep(time.Millisecond) { // the endpoint's
+		if time.Now().After(deadline) {
+			buf := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines, before %d\n%s", runtime.NumGoroutine(), goroutines, buf[:runtime.Stack(buf, true)])
+		}
+	}
+}
+
+// What was added to an answer that turned out to be none is not added to the one that says so.
+func TestForward_AnswerTakenBack(t *testing.T) {
+	f := forwardTo(t, answerOnce(t, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabc"), func(x *Exchange) { x.ToClient.Add("X-Mine", "1") })
+	conn := f.dial(t)
+	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	if res, _ := get(t, bufio.NewReader(conn), "GET"); res.StatusCode != 502 || res.Header.Get("X-Saw") != "" || res.Header.Get("X-Mine") != "1" {
+		t.Errorf("%+v", res)
+	}
+	if err := <-f.errs; !errors.Is(err, ErrNoAnswer) {
+		t.Error(err)
+	}
+}

@@ -173,3 +173,29 @@ func serveCanned(ln net.Listener) {
 		}()
 	}
 }
+
+// What outlives the drain deadline is ended, and its caller sees no answer that looks whole.
+func TestHTTPMode_DrainDeadline(t *testing.T) {
+	checkLeaks(t)
+	f := prepare(t, self(t, "server"), "mode=http", "PORT="+freePort(t), "healthcheck_interval=0")
+	f.drainLimit = 100 * time.Millisecond
+	f.start()
+	f.waitReady()
+	answered := make(chan answer, 2)
+	for _, path := range []string{"/slow?for=1h", "/events"} {
+		go func() { answered <- f.do("GET", path, "") }()
+	}
+	f.stdout.waitFor(t, "begun")
+	if err := f.stop(); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	for range 2 {
+		if got := <-answered; got.err == nil {
+			t.Errorf("%+v", got)
+		}
+	}
+	f.log.waitFor(t, "ending with invocations in flight")
+	if _, n := f.inFlight.empty(); n != 0 {
+		t.Errorf("%d in flight after the end", n)
+	}
+}
