@@ -4,6 +4,7 @@
 //	{"name": "Ada"}                 a greeting, and what the function knows of its invocation
 //	{"name": ""}                    an error
 //	{"name": "Ada", "panic": true}  a panic, after which the process is replaced
+//	{"name": "Ada", "sleep": 5}     the same greeting after five seconds, if its time is not over before
 package main
 
 import (
@@ -19,6 +20,7 @@ import (
 type event struct {
 	Name  string `json:"name"`
 	Panic bool   `json:"panic"`
+	Sleep int    `json:"sleep"` // in seconds
 }
 
 type answer struct {
@@ -39,6 +41,7 @@ func greet(ctx context.Context, e event) (answer, error) {
 	if e.Panic {
 		panic("as " + e.Name + " wished")
 	}
+	time.Sleep(time.Duration(e.Sleep) * time.Second)
 	a := answer{Greeting: "Hello, " + e.Name, MemoryMB: lambdacontext.MemoryLimitInMB, PID: os.Getpid()}
 	if lc, ok := lambdacontext.FromContext(ctx); ok {
 		a.RequestID, a.ARN = lc.AwsRequestID, lc.InvokedFunctionArn

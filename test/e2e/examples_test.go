@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/openfaas/faas-provider/types"
 )
 
@@ -41,6 +43,33 @@ func TestExamples_Cowsay(t *testing.T) {
 	var raw string
 	if err := json.Unmarshal([]byte(f.heap(t, "rawResponse")), &raw); err != nil || raw != a.body {
 		t.Errorf("heap has %q (%v), the answer was %q", raw, err, a.body)
+	}
+}
+
+// TestExamples_ImageWithoutACommand is refused when it is deployed, and leaves nothing.
+func TestExamples_ImageWithoutACommand(t *testing.T) {
+	t.Parallel()
+	name := images.start(t).Open("bare:one")
+	bare, err := images.probe("bare")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bare, err = mutate.Config(bare, v1.Config{User: "1000"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := images.registry.Push(name, bare); err != nil {
+		t.Fatal(err)
+	}
+	d := annotate(deployment{Service: unique(t, "bare"), Image: name}, annotationMode, "fork")
+	a := gateway.do(t, http.MethodPost, "/system/functions", encode(t, d))
+	a.refused(t, "deploy", http.StatusBadRequest)
+	if !strings.Contains(a.body, "neither ENTRYPOINT nor CMD") {
+		t.Errorf("answer %q", a.body)
+	}
+	f := function{name: d.Service}
+	if _, there := f.status(t); there {
+		t.Error("the function is there")
+		f.remove(t)
 	}
 }
 

@@ -1,9 +1,15 @@
 package e2e
 
 import (
+	"encoding/base64"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/openfaas/faas-provider/logs"
+	"github.com/openfaas/faas-provider/types"
 )
 
 const lambdaInvocations = "/2015-03-31/functions/function/invocations"
@@ -18,6 +24,7 @@ type greeting struct {
 	Greeting  string `json:"greeting"`
 	RequestID string `json:"requestId"`
 	ARN       string `json:"arn"`
+	MemoryMB  int    `json:"memoryMB"`
 	PID       int    `json:"pid"`
 }
 
@@ -47,6 +54,34 @@ func TestLambda_ImageAsItIs(t *testing.T) {
 	}
 }
 
+// TestLambda_AsFaasCLIDeploysIt sends what faas-cli does for a stack file that has all of its fields, and outlives a timeout.
+func TestLambda_AsFaasCLIDeploysIt(t *testing.T) {
+	t.Parallel()
+	d := label(lambdaImage(), "team", "barn")
+	d.EnvVars = map[string]string{"AWS_LAMBDA_FUNCTION_TIMEOUT": "1", "lambda_concurrency": "2", "lambda_reports": "true"}
+	d.Secrets, d.Constraints = []string{}, []string{}
+	d.Limits = &types.FunctionResources{Memory: "128Mi", CPU: "1"}
+	d.Requests = &types.FunctionResources{Memory: "32Mi"}
+	d.ReadOnlyRootFilesystem = true
+	f := deploy(t, d)
+	g := decode[greeting](t, f.call(t, `{"name":"Ada"}`).is(t, "event", http.StatusOK))
+	if g.MemoryMB != 128 {
+		t.Errorf("the function sees %d MB", g.MemoryMB)
+	}
+	late := f.call(t, `{"name":"Ada","sleep":60}`)
+	if late.status != http.StatusGatewayTimeout || !strings.Contains(late.body, "Task timed out after 1.00 seconds") {
+		t.Errorf("out of time: %d %q", late.status, late.body)
+	}
+	f.call(t, `{"name":"Ada"}`).is(t, "event after the timeout", http.StatusOK)
+	eventually(t, "the log has the reports", func() (bool, string) {
+		lines := readLogs(t, f, -1, nil)
+		timedOut := func(m logs.Message) bool {
+			return has("REPORT RequestId: ")(m) && has("Memory Size: 128 MB")(m) && has("Status: timeout")(m)
+		}
+		return slices.ContainsFunc(lines, has("START RequestId: "+g.RequestID)) && slices.ContainsFunc(lines, timedOut), fmt.Sprint(lines)
+	})
+}
+
 // TestLambda_InvokeAPI calls a function as AWS's tools do, at Lambda's own path.
 func TestLambda_InvokeAPI(t *testing.T) {
 	t.Parallel()
@@ -64,6 +99,17 @@ func TestLambda_InvokeAPI(t *testing.T) {
 	}
 	invoke(`{"name":"Ada"}`, http.Header{"X-Amz-Invocation-Type": {"DryRun"}}).is(t, "dry run", http.StatusNoContent)
 	invoke(`{"name":"Ada"}`, http.Header{"X-Amz-Invocation-Type": {"Event"}}).is(t, "event", http.StatusAccepted)
+	a = invoke(`{"name":"Ada"}`, http.Header{"X-Amz-Log-Type": {"Tail"}}).is(t, "invoke with the log", http.StatusOK)
+	if log, err := base64.StdEncoding.DecodeString(a.header.Get("X-Amz-Log-Result")); err != nil || !strings.Contains(string(log), "REPORT RequestId: ") ||
+		!strings.Contains(string(log), "Max Memory Used: ") {
+		t.Errorf("log %q, %v", log, err)
+	}
+	a = gateway.ask(t, request{
+		method: http.MethodPost, path: f.path("/2021-11-15/functions/function/response-streaming-invocations"), body: `{"name":"Ada"}`, auth: nobody,
+	}).is(t, "invoke with a stream", http.StatusOK)
+	if a.header.Get("Content-Type") != "application/vnd.amazon.eventstream" || !strings.Contains(a.body, "Hello, Ada") || !strings.Contains(a.body, "InvokeComplete") {
+		t.Errorf("answer %q, headers %v", a.body, a.header)
+	}
 	invoke(`not json`, nil).is(t, "no JSON", http.StatusBadRequest)
 }
 
