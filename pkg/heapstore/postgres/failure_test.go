@@ -108,6 +108,8 @@ type wire struct {
 	listener net.Listener
 	socket   string
 	onCommit atomic.Pointer[func(bytes []byte, server net.Conn)]
+	// cutLast has the connection cut when onCommit has returned, and not before.
+	cutLast bool
 	// locking is closed when the store asks for the outcome of a commit.
 	locking chan struct{}
 	once    sync.Once
@@ -171,8 +173,11 @@ func (w *wire) passOn(client net.Conn, server *net.UnixConn) {
 		}
 		if bytes.Contains(buffer[:n], []byte("commit\x00")) {
 			if cut := w.onCommit.Swap(nil); cut != nil {
-				client.Close()
+				if !w.cutLast {
+					client.Close()
+				}
 				(*cut)(buffer[:n], server)
+				client.Close()
 				return
 			}
 		}
@@ -242,6 +247,7 @@ func TestCommit_ServerStaysAway(t *testing.T) {
 	if err := s.Create(t.Context(), h); err != nil {
 		t.Fatal(err)
 	}
+	w.cutLast = true // or the store could still ask the server that is about to die
 	dead := make(chan struct{})
 	die := func([]byte, net.Conn) {
 		defer close(dead)
