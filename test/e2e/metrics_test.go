@@ -87,7 +87,7 @@ func TestLimit_QueuesAndThenRefuses(t *testing.T) {
 	eventually(t, "the queue is full", func() (bool, string) {
 		s := scrape(t)
 		return series(t, s, "dc_proxy_waiting", name) == queueDepth && series(t, s, "dc_proxy_rejected_total", name) == tooMany &&
-			series(t, s, "dc_proxy_in_flight", name) == 1, regexp.MustCompile(`(?m)^dc_proxy_.*`+name+".*").FindString(s)
+			series(t, s, "dc_proxy_in_flight", name) == 1, regexp.MustCompile(`(?m)^dc_proxy_.*` + name + ".*").FindString(s)
 	})
 	if err := holder.Body.Close(); err != nil {
 		t.Error(err)
