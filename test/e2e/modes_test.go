@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -41,4 +42,28 @@ func TestModes_Static(t *testing.T) {
 		t.Errorf("answer %q", a.body)
 	}
 	f.get(t, "/there-is-none").is(t, "no file", http.StatusNotFound)
+}
+
+// TestModes_Prefork has Python processes wait for their calls: each serves one, and was there before it came.
+func TestModes_Prefork(t *testing.T) {
+	t.Parallel()
+	f := deploy(t, annotate(python(), "com.dragonchain.prefork", "2"))
+	served := map[string]bool{}
+	eventually(t, "a process has waited for its call", func() (bool, string) {
+		a := f.call(t, `
+import os
+began = int(open("/proc/self/stat").read().rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
+print(os.getpid(), float(open("/proc/uptime").read().split()[0]) - began)
+`).is(t, "call", http.StatusOK)
+		var pid string
+		var age float64
+		if _, err := fmt.Sscan(a.body, &pid, &age); err != nil {
+			t.Fatalf("%q: %v", a.body, err)
+		}
+		if served[pid] {
+			t.Fatalf("process %s has served twice", pid)
+		}
+		served[pid] = true
+		return age > 0.5, a.body
+	})
 }

@@ -150,7 +150,7 @@ func TestRaw_WaitsForMemoryInVain(t *testing.T) {
 
 // TestRaw_CallerThatDoesNotRead gets an answer that is larger than the buffers of the connection.
 func TestRaw_CallerThatDoesNotRead(t *testing.T) {
-	w := start(t, Config{PayloadBytes: 12 << 20, Timeout: limited(2 * time.Second)})
+	w := start(t, Config{PayloadBytes: 12 << 20, Timeout: limited(8 * time.Second)})
 	whole := w.pool.replies.left
 	f := w.process()
 	conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
