@@ -74,6 +74,7 @@ type conn struct {
 	raw      syscall.RawConn
 	word     atomic.Uint64
 	deadline atomic.Int64 // of the exchange, in nanoseconds since srv.epoch; 0 means none
+	answered atomic.Int64 // when it last became idle, if the server was ending by then; in the same nanoseconds
 	endpoint atomic.Pointer[endpointConn]
 	ctx      atomic.Pointer[exchangeContext]
 	index    int // in srv.conns; guarded by srv.mu
@@ -385,11 +386,14 @@ func (c *conn) expire(word uint64) {
 	}
 }
 
-// closeIdle closes it if it is between two requests, or has carried none yet and fresh is set. One whose next request has arrived
-// is left to serve it.
+// closeIdle closes it if it has been between two requests for a moment, or has carried none yet and fresh is set. One whose next
+// request has arrived is left to serve it.
 func (c *conn) closeIdle(fresh bool) {
 	word := c.word.Load()
 	if p := phaseOf(word); p != phaseIdle && (p != phaseNew || !fresh) {
+		return
+	}
+	if at := c.answered.Load(); at > 0 && time.Since(c.srv.epoch) < time.Duration(at)+firstBytes {
 		return
 	}
 	waiting := false
@@ -446,14 +450,15 @@ func (c *conn) after() bool {
 	if x.in.w > x.in.r {
 		p = phaseHead // the next request was sent ahead
 	}
+	if c.srv.ending.Load() {
+		// The answer began before the end was announced and said nothing of it: the client may be about to send its next request.
+		c.answered.Store(int64(time.Since(c.srv.epoch)))
+	}
 	if !c.word.CompareAndSwap(word, (word+nextWord)&^0xff|uint64(p)) {
 		return false // cancelled, though it was answered
 	}
 	if p == phaseIdle {
 		c.release()
-		if c.srv.ending.Load() {
-			c.closeIdle(true)
-		}
 	}
 	return true
 }

@@ -17,7 +17,8 @@ const (
 	defaultHeadBytes   = 64 << 10
 	defaultTargetBytes = 16 << 10
 	defaultMostFields  = 256
-	firstBytes         = 200 * time.Millisecond // for the request of a connection that was just taken when the end began
+	firstBytes         = 200 * time.Millisecond // for the request of a connection that was just taken, or answered, when the end began
+	endPause           = 20 * time.Millisecond  // between two looks for connections that have waited for it in vain
 	writeGrace         = time.Second            // after an exchange's deadline, for the answer that says so
 )
 
@@ -212,26 +213,29 @@ func (s *Server) drop(c *conn) {
 	}
 }
 
-// EndKeepAlive makes every answer that begins from now on close its connection.
+// EndKeepAlive makes every answer that begins from now on close its connection. Connections that are idle are left, so that no
+// request is lost that meets their close: each carries one more, or ends with Shutdown.
 func (s *Server) EndKeepAlive() { s.ending.Store(true) }
 
 // Shutdown closes the listeners and idle connections, and waits until every request that was read is answered. A connection that
-// was just taken gets a moment to carry one. It returns nil, or ctx's error, when Close is left to be called. Rest is not shut down:
+// was just taken, or answered without a word of the end, gets a moment to carry one. It returns nil, or ctx's error, when Close is left to be called. Rest is not shut down:
 // connections that were handed over are its own. It gets no more when Shutdown has returned nil.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.ending.Store(true)
 	s.closeListeners()
 	moment := time.NewTimer(firstBytes)
 	defer moment.Stop()
+	look := time.NewTicker(endPause)
+	defer look.Stop()
 	for over := false; ; {
 		changed := s.closeIdle(over)
 		if changed == nil {
 			s.finish()
 			return nil
 		}
-		// One that becomes idle as it is looked at does not say so: answers close their connections from now on.
 		select {
 		case <-changed:
+		case <-look.C:
 		case <-moment.C:
 			over = true
 		case <-ctx.Done():

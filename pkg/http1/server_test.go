@@ -415,6 +415,52 @@ func TestServer_ShutdownLosesNothing(t *testing.T) {
 	}
 }
 
+// An answer that began before the end was announced could not say that its connection would close, so it does not.
+func TestServer_EndKeepAliveInTheMiddleOfAnAnswer(t *testing.T) {
+	answered, goOn := make(chan struct{}, 2), make(chan struct{})
+	s, err := NewServer(ServerConfig{Handler: func(x *Exchange) {
+		echo(x)
+		answered <- struct{}{}
+		<-goOn
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := listen(t)
+	done := make(chan error)
+	go func() { done <- s.Serve(ln) }()
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answers := bufio.NewReader(conn)
+	for _, want := range []bool{false, true} {
+		io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
+		if res, body := get(t, answers, http.MethodPost); body != "abc" || res.Close != want {
+			t.Errorf("%q, to be closed: %t, want %t", body, res.Close, want)
+		}
+		<-answered
+		if !want {
+			s.EndKeepAlive()
+			close(goOn)
+			for between := false; !between; {
+				runtime.Gosched()
+				for _, c := range s.snapshot(nil) {
+					between = phaseOf(c.word.Load()) == phaseIdle
+				}
+				if len(s.snapshot(nil)) == 0 {
+					t.Fatal("the connection was closed")
+				}
+			}
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	<-done
+}
+
 // Shutdown waits for exchanges until its context ends; Close ends them.
 func TestServer_CloseEndsExchanges(t *testing.T) {
 	began, ended := make(chan struct{}), make(chan error, 1)
