@@ -22,7 +22,8 @@
 //	                       or passed: HTTP/2, upgrades, CONNECT, a target that is no path
 //
 // A connection has one goroutine, which serves its requests in order and reads nothing while a Handler runs. A body that is not in
-// memory is sent by a second one, so that an answer may begin before its request has ended. When the answer is complete and the
+// memory is sent by a second one, so that an answer may begin before its request has ended. A Handler may read the body itself, and have
+// another sent in its place: Exchange.SetBody. When the answer is complete and the
 // body is not, the body is given up and the connection closed, after a moment in which the client can take the answer.
 //
 // The sweeper finds clients that went away, by a look at what the socket has received, once an exchange is 50 ms old; exchanges

@@ -25,10 +25,11 @@ type Exchange struct {
 	Data any
 
 	conn   *conn
-	in     source // the client's connection
-	start  int    // of the request in in.buf
-	body   body   // the request's
-	held   []byte // the request's body, if it was read ahead
+	in     source    // the client's connection
+	start  int       // of the request in in.buf
+	body   body      // the request's
+	held   []byte    // the request's body, if it was read ahead
+	set    io.Reader // what is sent in its place; x.length bytes
 	passed bool
 	asked  bool // the client was asked for the body
 	begun  bool // some of an answer was sent
@@ -58,7 +59,7 @@ func (x *Exchange) begin() {
 	x.ToEndpoint.reset()
 	x.ToClient.reset()
 	x.body.begin(&x.in, x.length)
-	x.held, x.Data, x.upload = nil, nil, nil
+	x.held, x.set, x.Data, x.upload = nil, nil, nil, nil
 	x.passed, x.asked, x.begun, x.cut, x.keep = false, false, false, false, false
 	x.status = 0
 }
@@ -173,6 +174,17 @@ func (x *Exchange) ReadBody(most int) (body []byte, ok bool, err error) {
 	x.in.floor = x.in.r
 	x.body.left, x.body.err = 0, io.EOF
 	return x.held, true, nil
+}
+
+// SetBody makes Forward send body, which has that many bytes, in the place of the request's own, and tell its length. The request's own
+// must have been read to its end. body is read while an answer may come, and no more once Forward has returned; after ErrNotReached
+// nothing of it was read.
+func (x *Exchange) SetBody(body io.Reader, length int64) {
+	if !x.body.ended() {
+		panic("http1: a second body before the end of the first")
+	}
+	x.held, x.set = nil, body
+	x.length, x.sized, x.expect = length, true, false
 }
 
 // ask asks the client for the body if it waits for that.

@@ -38,7 +38,11 @@ func (x *Exchange) Forward(p *Pool, target []byte, answered func(*Exchange, *Res
 	}
 	err = x.receive(e, p, answered)
 	whole, bodyErr := x.joinUpload(err)
-	if bodyErr != nil && x.Err() == nil {
+	switch {
+	case bodyErr == nil || x.Err() != nil:
+	case x.set != nil:
+		err = fmt.Errorf("%w: read the body to be sent: %w", ErrNoAnswer, bodyErr)
+	default:
 		err = x.bodyError(bodyErr)
 	}
 	if err == nil && (!whole || !x.body.ended()) {
@@ -64,7 +68,7 @@ func (x *Exchange) Forward(p *Pool, target []byte, answered func(*Exchange, *Res
 // sendHead sends the head, and the body as far as it is in memory, on a connection of the pool or, where those are stale, a new
 // one. The first of the answer may have come when it returns.
 func (x *Exchange) sendHead(p *Pool, target []byte) (*endpointConn, error) {
-	streams := !x.body.ended()
+	streams := x.set != nil || !x.body.ended()
 	x.out = x.appendRequest(x.out[:0], p, target)
 	apart := len(x.held) > bufferBytes
 	if !apart {
@@ -175,7 +179,7 @@ type upload struct {
 
 // startUpload sends the body from a goroutine of its own, which joinUpload waits for.
 func (x *Exchange) startUpload(e *endpointConn) {
-	if x.body.ended() || x.upload != nil {
+	if x.set == nil && x.body.ended() || x.upload != nil {
 		return
 	}
 	u := &upload{done: make(chan struct{})}
@@ -184,7 +188,12 @@ func (x *Exchange) startUpload(e *endpointConn) {
 		defer close(u.done)
 		buf := x.conn.srv.lendCopy()
 		defer x.conn.srv.copies.Put(buf)
-		bodyErr, endpointErr := copyBody(e.tcp, &x.body, x.length == chunked, buf)
+		var bodyErr, endpointErr error
+		if x.set != nil {
+			bodyErr, endpointErr = copySized(e.tcp, x.set, x.length, buf)
+		} else {
+			bodyErr, endpointErr = copyBody(e.tcp, &x.body, x.length == chunked, buf)
+		}
 		u.client, u.broken = bodyErr, endpointErr != nil
 		if bodyErr != nil && x.conn.endpoint.CompareAndSwap(e, nil) {
 			e.close() // it would wait for the rest
@@ -488,4 +497,20 @@ func copyBody(to io.Writer, b *body, toChunked bool, buf *[copyBytes]byte) (body
 			return err, nil
 		}
 	}
+}
+
+// copySized sends length bytes of from, or as many as come before an error of either side.
+func copySized(to io.Writer, from io.Reader, length int64, buf *[copyBytes]byte) (fromErr, toErr error) {
+	for length > 0 {
+		n, err := from.Read(buf[:min(length, copyBytes)])
+		if n > 0 {
+			if _, err := to.Write(buf[:n]); err != nil {
+				return nil, err
+			}
+		}
+		if length -= int64(n); err != nil && length > 0 {
+			return err, nil
+		}
+	}
+	return nil, nil
 }

@@ -705,3 +705,57 @@ func TestForward_AnswerTakenBack(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A body of the handler's own goes with its length, and without what spoke of the client's.
+func TestForward_SetBody(t *testing.T) {
+	heads := make(chan string, 1)
+	bodies := make(chan string, 1)
+	address := rawEndpoint(t, func(c net.Conn, r *bufio.Reader) {
+		heads <- readHeadText(r)
+		body := make([]byte, 200_000)
+		n, _ := io.ReadFull(r, body)
+		bodies <- string(body[:n])
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	})
+	refused := listen(t)
+	refused.Close()
+	nobody, err := NewPool(PoolConfig{Address: refused.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	failing := false
+	srv := forwardTo(t, address, func(x *Exchange) {
+		if _, err := io.ReadAll(x.Body()); err != nil {
+			t.Error(err)
+		}
+		own := io.Reader(strings.NewReader(strings.Repeat("y", 200_000)))
+		if failing {
+			own = io.LimitReader(own, 100_000)
+		}
+		x.SetBody(own, 200_000)
+		if err := x.Forward(nobody, nil, nil); !errors.Is(err, ErrNotReached) {
+			t.Errorf("nobody: %v", err)
+		}
+	})
+	request := "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: A\r\nExpect: 100-continue\r\n\r\n3\r\nabc\r\n0\r\nA: b\r\n\r\n"
+	for _, failing = range []bool{false, true} {
+		want, length, whole := "HTTP/1.1 200 OK", 200_000, error(nil)
+		if failing {
+			want, length, whole = "HTTP/1.1 502 Bad Gateway", 100_000, ErrNoAnswer
+		}
+		conn := srv.dial(t)
+		io.WriteString(conn, request)
+		if got := readHeadText(bufio.NewReader(conn)); !strings.HasPrefix(got, want) {
+			t.Errorf("%q, want %s", got, want)
+		}
+		if got := <-heads; got != "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n" {
+			t.Errorf("%q", got)
+		}
+		if got := <-bodies; got != strings.Repeat("y", length) {
+			t.Errorf("%d bytes, want %d", len(got), length)
+		}
+		if err := <-srv.errs; !errors.Is(err, whole) {
+			t.Errorf("%v, want %v", err, whole)
+		}
+	}
+}
