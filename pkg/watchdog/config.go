@@ -106,6 +106,12 @@ type Config struct {
 	BodyBytes int
 	// OutputBytes is the longest output of a process there, held in memory too. One that writes more is killed. 0 means 32 MiB.
 	OutputBytes int
+	// BufferBody makes HTTPMode read the whole body of a request before it is forwarded, with its length.
+	BufferBody bool
+	// BufferBytes is the longest body that is taken then. What is above 256 KiB is in a file meanwhile. 0 means 256 MiB.
+	BufferBytes int
+	// TempDir is the folder of that file. Empty means os.TempDir.
+	TempDir string
 	// ContentType is that of the answers of forked processes. Empty means that of the request, else a guess from the answer.
 	ContentType string
 	// CombineOutput puts a forked process's stderr into the answer and not into the log.
@@ -115,7 +121,7 @@ type Config struct {
 	// MarshalRequest hands a process of ForkMode headers and body as JSON.
 	MarshalRequest bool
 
-	// AccessLog logs the invocations of forked processes at level info, with their call ids.
+	// AccessLog logs the invocations of forked processes and of HTTPMode at level info, with their call ids.
 	AccessLog bool
 	// Debug logs every invocation and copies the answers of ForkMode to stdout.
 	Debug bool
@@ -150,7 +156,7 @@ type PushConfig struct {
 var settings = []string{
 	"fprocess", "function_process", "mode", "upstream_url", "http_upstream_url", "port", "read_timeout", "write_timeout",
 	"exec_timeout", "healthcheck_interval", "content_type", "suppress_lock", "max_inflight", "write_debug", "combine_output",
-	"cgi_headers", "marshal_request", "debug_headers", "http_buffer_req_body", "buffer_http", "static_path", "prefix_logs",
+	"cgi_headers", "marshal_request", "debug_headers", "http_buffer_req_body", "buffer_http", "http_buffer_bytes", "static_path", "prefix_logs",
 	"log_buffer_size", "log_callid", "log_call_id", "ready_path", "jwt_auth", "jwt_auth_debug", "jwt_auth_local",
 	"lambda_concurrency", "lambda_queue", "lambda_init_timeout", "lambda_payload_bytes",
 	"lambda_event", "lambda_reports", "metrics_port", "fork_body_bytes", "fork_output_bytes",
@@ -164,12 +170,13 @@ var effects = []struct {
 	{"static_path", []ModeName{StaticMode}},
 	{"upstream_url", []ModeName{HTTPMode}},
 	{"http_upstream_url", []ModeName{HTTPMode}},
-	{"http_buffer_req_body", nil},
-	{"buffer_http", nil},
+	{"http_buffer_req_body", []ModeName{HTTPMode}},
+	{"buffer_http", []ModeName{HTTPMode}},
+	{"http_buffer_bytes", []ModeName{HTTPMode}},
 	{"marshal_request", []ModeName{ForkMode}},
 	{"content_type", []ModeName{ForkMode, StreamingMode, SerializingMode}},
-	{"log_callid", []ModeName{ForkMode, StreamingMode, SerializingMode}},
-	{"log_call_id", []ModeName{ForkMode, StreamingMode, SerializingMode}},
+	{"log_callid", []ModeName{ForkMode, StreamingMode, SerializingMode, HTTPMode}},
+	{"log_call_id", []ModeName{ForkMode, StreamingMode, SerializingMode, HTTPMode}},
 }
 
 // ParseEnv reads the settings in an environment, and what of it the function shall see. All that is wrong with it is in the
@@ -197,6 +204,8 @@ func ParseEnv(environ []string) (Config, error) {
 		OutputBytes:    v.number("fork_output_bytes", 0),
 		NoHeaders:      !v.boolean("cgi_headers", true),
 		MarshalRequest: v.boolean("marshal_request", false),
+		BufferBytes:    v.number("http_buffer_bytes", 0),
+		TempDir:        v.set["TMPDIR"],
 		Debug:          v.boolean("write_debug", false),
 		DebugHeaders:   v.boolean("debug_headers", false),
 		PrefixLogs:     v.parsedBoolean("prefix_logs", dialect == Of),
@@ -208,6 +217,8 @@ func ParseEnv(environ []string) (Config, error) {
 	cfg.ContentType = v.contentType(cfg.Mode)
 	cfg.CombineOutput = v.boolean("combine_output", dialect == Classic && cfg.Mode == ForkMode)
 	cfg.AccessLog = v.accessLog(cfg.Mode)
+	one, other := v.boolean("http_buffer_req_body", false), v.boolean("buffer_http", false) // both, so that each is checked
+	cfg.BufferBody = one || other
 	if cfg.Mode == StaticMode {
 		cfg.StaticPath = v.staticPath()
 	}
@@ -329,7 +340,7 @@ func (v *vars) contentType(mode ModeName) string {
 // own modes it always has one.
 func (v *vars) accessLog(mode ModeName) bool {
 	asked := v.parsedBoolean("log_callid", false) || v.parsedBoolean("log_call_id", false)
-	return asked || v.dialect == Of && (mode == StreamingMode || mode == SerializingMode)
+	return asked || v.dialect == Of && (mode == StreamingMode || mode == SerializingMode || mode == HTTPMode)
 }
 
 // staticPath set to nothing is a mistake that the of-watchdog refuses too.

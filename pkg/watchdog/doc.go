@@ -94,12 +94,12 @@
 //	CGI names (REQUEST_METHOD...)  no                 no                  yes
 //	Http_Host, Http_ContentLength  yes                no **               yes
 //	serializing, out of time       -                  500 signal: killed  504
-//	an access log                  no                 yes *               with log_callid
+//	an access log                  no                 yes ***             with log_callid
 //	static: folders are listed     -                  yes                 no
 //	static: methods                -                  any                 GET, HEAD
 //	/_/ready over max_inflight     200                429                 200
 //
-// * in modes streaming and serializing, ** yes in mode fork
+// * in modes streaming and serializing, ** yes in mode fork, *** in modes streaming, serializing and http
 //
 // # Where we differ from both on purpose
 //
@@ -127,7 +127,10 @@
 //     trailers if the caller has sent "TE: trailers". An answer does not wait for a body that the process no longer reads; its connection
 //     is closed. A body that breaks off ends the invocation, so that no process takes it for a whole one.
 //   - A body that cannot be read is answered 400 in modes serializing, streaming and http too, and in mode http 408 when it does not
-//     come in time.
+//     come in time. These are told in the dialect of too.
+//   - http_buffer_req_body, or buffer_http, makes mode http read a whole body before the function hears of it, which then always gets a
+//     Content-Length and no chunks. What is above 256 KiB waits in a file without a name in TMPDIR; a body above http_buffer_bytes
+//     (256 MiB by default) is answered 413, and one that cannot be kept 500. The caller can see an answer only when all was sent.
 //   - mode http is as strict with requests, and with the function's answers, as package http1: what could be understood in two ways is
 //     refused with 400, or 502. It adds no Content-Type to an answer that has none.
 //   - mode static follows no link and no path out of its folder. It warns of a missing folder, and in our own dialect refuses it.
@@ -148,7 +151,8 @@
 // exit that belongs to an invocation is taken by nobody else. No pipe of the function is left unread while an invocation may write into
 // it, but for the first milliseconds of a process, in which only one that has written nothing is left alone. An invocation that was taken
 // is answered, unless it outlives the drain deadline. What is in memory of a request and its answer is all of both in modes fork and
-// serializing, within their two limits, 64 KiB each way in mode streaming, and 88 KiB each way in mode http. DC_* variables, with the
+// serializing, within their two limits, 64 KiB each way in mode streaming, and 88 KiB each way in mode http, with 256 KiB more for a body
+// that is buffered. DC_* variables, with the
 // pod's secret among them, are not in the function's environment, save DC_REQUEST_FILE, and dc-watchdog closes its own to it: see
 // prctl(2), PR_SET_DUMPABLE. A function with
 // CAP_SYS_PTRACE reads it all the same.

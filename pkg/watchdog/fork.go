@@ -170,17 +170,7 @@ func (m *forkMode) readBody(ctx context.Context, w http.ResponseWriter, r *http.
 	if r.ContentLength > most {
 		return nil, errBodyTooBig
 	}
-	over := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(over)
-		// Ends the read that is pending. A connection that cannot do it has gone.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
-	})
-	defer func() {
-		if !stop() {
-			<-over // or the next request on this connection could meet the deadline
-		}
-	}()
+	defer endReading(ctx, w)()
 	var body bytes.Buffer
 	if n := r.ContentLength; n > 0 {
 		// Room for what is announced, but only so much on the client's word.
@@ -191,6 +181,21 @@ func (m *forkMode) readBody(ctx context.Context, w http.ResponseWriter, r *http.
 		return nil, errBodyTooBig
 	}
 	return body.Bytes(), err
+}
+
+// endReading ends the read of a request's body that is pending when ctx ends, until release is called.
+func endReading(ctx context.Context, w http.ResponseWriter) (release func()) {
+	over := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(over)
+		// A connection that cannot do it has gone.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+	})
+	return func() {
+		if !stop() {
+			<-over // or the next request on this connection could meet the deadline
+		}
+	}
 }
 
 func (m *forkMode) varsFor(r *http.Request) (v requestVars, err error) {
@@ -258,8 +263,12 @@ func (m *forkMode) answer(w http.ResponseWriter, r *http.Request, output []byte,
 	}
 }
 
-// statusCallerGone is for the log only, as elsewhere.
-const statusCallerGone = 499
+const (
+	// statusCallerGone is for the log only, as elsewhere.
+	statusCallerGone = 499
+	// prober begins the name of what asks for nothing that an access log should tell.
+	prober = "kube-probe"
+)
 
 func (m *forkMode) succeed(w http.ResponseWriter, r *http.Request, output []byte, took time.Duration) {
 	h := w.Header()
@@ -327,7 +336,7 @@ func (m *forkMode) note(r *http.Request, status int, bytes int64, err error, too
 	switch {
 	case status >= http.StatusInternalServerError || status == http.StatusRequestTimeout:
 		level = slog.LevelWarn
-	case m.cfg.AccessLog && !strings.HasPrefix(r.UserAgent(), "kube-probe"):
+	case m.cfg.AccessLog && !strings.HasPrefix(r.UserAgent(), prober):
 		level = slog.LevelInfo
 	}
 	m.log.Log(r.Context(), level, "invocation ended", "method", r.Method, "path", r.URL.Path,

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 const (
 	frontHeadBytes = 1 << 20 // as net/http
 	frontFields    = 1 << 10
+	readAhead      = 4 << 10 // of a body
 )
 
 // newFront returns the server of HTTPMode, in front of rest, which gets what is rare: upgrades, HTTP/2, and our own paths.
@@ -75,17 +75,35 @@ func (m *httpMode) forward(x *http1.Exchange) {
 	if limit > 0 {
 		x.SetDeadline(x.Started.Add(limit))
 	}
-	if err := m.relay(x, answered); err != nil {
+	err := m.relay(x, answered)
+	if err != nil {
 		m.explain(x, err)
+	}
+	m.noteExchange(x, err)
+}
+
+// noteExchange is note, without net/http.
+func (m *httpMode) noteExchange(x *http1.Exchange, err error) {
+	level := m.level(bytes.HasPrefix(x.Get("User-Agent"), []byte(prober)))
+	if !m.log.Enabled(context.Background(), level) {
 		return
 	}
-	if m.log.Enabled(context.Background(), slog.LevelDebug) {
-		m.log.Debug("invocation ended", "method", string(x.Method), "path", pathOf(x), "call_id", string(x.Get("X-Call-Id")),
-			"duration_seconds", time.Since(x.Started).Seconds())
+	status := x.Status()
+	if status == 0 {
+		status = statusCallerGone
 	}
+	m.log.Log(context.Background(), level, "invocation ended", "method", string(x.Method), "path", pathOf(x),
+		"call_id", string(x.Get("X-Call-Id")), "status", status, "err", err, "duration_seconds", time.Since(x.Started).Seconds())
 }
 
 func (m *httpMode) relay(x *http1.Exchange, answered func(*http1.Exchange, *http1.Response)) error {
+	if m.cfg.BufferBody {
+		body, err := m.spoolExchange(x)
+		if err != nil {
+			return err
+		}
+		defer body.close()
+	}
 	if m.up.park > 0 {
 		defer m.up.leave()
 		if err := m.up.enter(x.Context()); err != nil {
@@ -97,6 +115,18 @@ func (m *httpMode) relay(x *http1.Exchange, answered func(*http1.Exchange, *http
 		target = append([]byte(m.base), x.Target...)
 	}
 	return x.Forward(m.pool, target, answered)
+}
+
+// spoolExchange is spoolRequest. A body that is short, and says so, needs no place of its own.
+func (m *httpMode) spoolExchange(x *http1.Exchange) (*spooled, error) {
+	if _, ok, err := x.ReadBody(readAhead); ok || err != nil {
+		return &spooled{}, err
+	}
+	body, err := m.spool(x.Body(), x.Length())
+	if err == nil {
+		x.SetBody(body, body.length)
+	}
+	return body, err
 }
 
 // wantsStream is isStream. An upgrade does not come here.
@@ -131,12 +161,7 @@ func (m *httpMode) explain(x *http1.Exchange, err error) {
 		return
 	}
 	f := m.failureOf(err, errors.Is(err, http1.ErrDeadline))
-	switch {
-	case errors.Is(err, http1.ErrBody):
-		f = failure{status: http.StatusBadRequest, reason: "malformed body"}
-	case errors.Is(err, http1.ErrBodyTimeout):
-		f = failure{status: http.StatusRequestTimeout, reason: "the body did not come in time"}
-	case f.unexplained:
+	if f.unexplained {
 		m.log.Warn("the function gave no answer", "path", pathOf(x), "call_id", string(x.Get("X-Call-Id")), "err", err)
 	}
 	status, internal, body := m.wording(f)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -285,14 +286,58 @@ func (m *httpMode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = control.SetWriteDeadline(ex.started.Add(end + writeGrace))
 	}
 	r = r.WithContext(ctx)
+	defer m.note(w, r, ex.started) // deferred, for an answer that breaks off is a panic
+	if m.cfg.BufferBody && r.ContentLength != 0 {
+		body, err := m.spoolRequest(w, r)
+		if err != nil {
+			m.broken(w, r, err)
+			return
+		}
+		defer body.close()
+	}
 	defer m.up.leave()
 	if err := m.up.enter(ctx); err != nil {
 		m.broken(w, r, err)
 		return
 	}
 	m.proxy.ServeHTTP(w, r)
-	m.log.Debug("invocation ended", "method", r.Method, "path", r.URL.Path, "call_id", r.Header.Get("X-Call-Id"),
-		"duration_seconds", time.Since(ex.started).Seconds())
+}
+
+// spoolRequest puts what spool keeps in the place of r's body.
+func (m *httpMode) spoolRequest(w http.ResponseWriter, r *http.Request) (*spooled, error) {
+	defer endReading(r.Context(), w)()
+	body, err := m.spool(r.Body, r.ContentLength)
+	var spool *spoolError
+	switch {
+	case err == nil:
+		r.Body, r.ContentLength, r.TransferEncoding, r.Trailer = io.NopCloser(body), body.length, nil, nil
+		return body, nil
+	case errors.As(err, &spool) || errors.Is(r.Context().Err(), context.DeadlineExceeded):
+		return nil, err
+	case errors.Is(err, os.ErrDeadlineExceeded): // net/http has ended the context for it
+		return nil, http1.ErrBodyTimeout
+	case r.Context().Err() != nil:
+		return nil, err
+	}
+	return nil, errors.Join(http1.ErrBody, err)
+}
+
+// note is the line of the access log.
+func (m *httpMode) note(w http.ResponseWriter, r *http.Request, started time.Time) {
+	status := 0
+	if cw, ok := w.(*closingWriter); ok {
+		status = cw.outcome()
+	}
+	m.log.Log(r.Context(), m.level(strings.HasPrefix(r.UserAgent(), prober)), "invocation ended", "method", r.Method, "path", r.URL.Path,
+		"call_id", r.Header.Get("X-Call-Id"), "status", status, "duration_seconds", time.Since(started).Seconds())
+}
+
+// level is that of the access log.
+func (m *httpMode) level(probe bool) slog.Level {
+	if m.cfg.AccessLog && !probe {
+		return slog.LevelInfo
+	}
+	return slog.LevelDebug
 }
 
 // isStream tells a request that is expected to last, which exec_timeout does not end.
@@ -385,7 +430,14 @@ type failure struct {
 func (m *httpMode) failureOf(err error, late bool) failure {
 	state, _ := m.up.now()
 	var wake *wakeError
+	var spool *spoolError
 	switch {
+	case errors.As(err, &spool):
+		return m.unspooled(spool)
+	case errors.Is(err, http1.ErrBody):
+		return failure{status: http.StatusBadRequest, reason: "malformed body"}
+	case errors.Is(err, http1.ErrBodyTimeout):
+		return failure{status: http.StatusRequestTimeout, reason: "the body did not come in time"}
 	case errors.As(err, &wake) && wake.paused:
 		return failure{status: http.StatusServiceUnavailable, reason: wake.Error(), later: true}
 	case errors.As(err, &wake):
@@ -398,12 +450,12 @@ func (m *httpMode) failureOf(err error, late bool) failure {
 	return failure{status: http.StatusBadGateway, reason: "the function gave no answer", unexplained: true}
 }
 
-// wording is how a failure is told in the dialect. The of-watchdog knew two statuses and no body.
+// wording is how a failure is told in the dialect. The of-watchdog knew two statuses and no body, and did not look at requests.
 func (m *httpMode) wording(f failure) (status int, internal, body string) {
 	if m.cfg.Dialect != Of {
 		return f.status, "dc-watchdog", f.reason + "\n"
 	}
-	if f.status != http.StatusGatewayTimeout {
+	if f.status >= http.StatusInternalServerError && f.status != http.StatusGatewayTimeout {
 		f.status = http.StatusInternalServerError
 	}
 	return f.status, "of-watchdog", ""
