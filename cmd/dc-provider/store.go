@@ -156,6 +156,14 @@ func (s *store) Commit(ctx context.Context, h heapstore.Heap, c heapstore.Commit
 	return b.Commit(ctx, h, c)
 }
 
+func (s *store) Recorded(ctx context.Context, h heapstore.Heap, callID string) (r heapstore.Record, found bool, err error) {
+	b, err := s.wait(ctx)
+	if err != nil {
+		return r, false, err
+	}
+	return b.Recorded(ctx, h, callID)
+}
+
 func (s *store) Get(ctx context.Context, h heapstore.Heap, key string) ([]byte, error) {
 	b, err := s.wait(ctx)
 	if err != nil {

@@ -6,4 +6,24 @@ type Commit struct {
 	Writes []HeapWrite
 	// QuotaBytes bounds the heap's keys and values together. 0 means the store's own quota.
 	QuotaBytes int64
+	// CallID is the invocation's, and Record what a repeat of it gets. Without a call id nothing is recorded.
+	CallID string
+	Record Record
+}
+
+// Record is what is kept of an invocation that has taken effect.
+type Record struct {
+	// Digest is of what was asked, so that a call id that is used again for something else is told.
+	Digest [32]byte
+	Answer Answer
+}
+
+// Answer is what a contract answered.
+type Answer struct {
+	Status  int
+	Header  map[string][]string
+	Body    []byte
+	Trailer map[string][]string
+	// Bodiless answers cannot have a body, whatever their headers say.
+	Bodiless bool
 }

@@ -6,7 +6,8 @@
 // is a Spec that was checked, has an identity (ID) and carries its Policy: everything that labels and annotations say,
 // parsed once, so that no other package reads a label. A Status is what was observed of it. An Endpoint is the address of
 // a replica that may be given work. A Namespace is a place for functions; a LogQuery and a LogLine are how their logs
-// are asked for and told; a Heap is a contract's own state and a HeapWrite one change of it.
+// are asked for and told; a Heap is a contract's own state and a HeapWrite one change of it; a Commit is all that one
+// invocation changes, and a Record what is kept of it for its repeats.
 //
 //	JSON body ─┐
 //	           ├─► Spec ─► Check ─► Policy ─► Function ─► proxy, scaler, invoke

@@ -59,6 +59,7 @@ var table = []row{
 	{is: proxy.ErrTimeout, status: http.StatusGatewayTimeout},
 	{is: proxy.ErrCanceled, status: statusClientGone},
 	{is: invoke.ErrSlowRequest, status: http.StatusRequestTimeout},
+	{is: invoke.ErrCallReused, status: http.StatusUnprocessableEntity},
 	{is: invoke.ErrAnswerTooLarge, status: http.StatusRequestEntityTooLarge},
 	{is: invoke.ErrUnstorable, status: http.StatusBadGateway},
 	{is: invoke.ErrBrokenAnswer, status: http.StatusBadGateway, text: invoke.ErrBrokenAnswer.Error()},

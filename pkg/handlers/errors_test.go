@@ -45,6 +45,7 @@ func TestErrorWriter(t *testing.T) {
 		{heapstore.ErrNoKey, 404, "no such key", "DEBUG"},
 		{heapstore.ErrKeyTooLarge, 413, "key", "DEBUG"},
 		{heapstore.ErrValueTooLarge, 413, "value", "DEBUG"},
+		{invoke.ErrCallReused, 422, "used for another request", "DEBUG"},
 		{heapstore.ErrQuota, 413, "quota", "DEBUG"},
 		{fmt.Errorf("%w: %w: broken pipe", heapstore.ErrUnknown, heapstore.ErrUnavailable), 503, "not known", "WARN"},
 		{fmt.Errorf("%w: broken pipe", heapstore.ErrUnavailable), 503, "not available\n", "WARN"},

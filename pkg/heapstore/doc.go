@@ -15,7 +15,7 @@
 //
 //	Commit ─► limits of keys and values ─► waiting ─► leader's batch ─► heap there? quota? ─► put ─► durable ─► nil
 //	                │                         │                            │
-//	                └─► ErrKey..., ErrValue.. └─► ctx ended: ctx.Err()     └─► ErrNoHeap, ErrQuota: nothing of it is put
+//	                └─► ErrKey..., ErrValue.. └─► ctx ended: ctx.Err()     └─► ErrNoHeap, ErrRecorded, ErrQuota: nothing of it is put
 //
 // Whoever comes while no transaction is under way leads at once and waits for nobody. Whoever comes during a transaction
 // waits for its end; the first to go on then leads all that wait in one transaction, which costs one sync of the disk
@@ -31,6 +31,10 @@
 //
 // A read sees every commit that returned before it began, and never half of one. Commits to one heap take place one after
 // the other, whoever makes them.
+//
+// A commit with a call id is recorded with what it writes, and a second one with the same call id is refused with ErrRecorded,
+// as long as the record is kept: for the driver's RecordAge, unless a contract has more than MaxRecords or MaxRecordBytes of
+// them, when the oldest go first.
 //
 // Keys have 1 to MaxKeyBytes bytes of UTF-8, values at most MaxValueBytes. A heap's quota bounds the sum of its keys' and
 // values' bytes; a heap that is above its quota, because the quota was lowered, still takes commits that do not make it

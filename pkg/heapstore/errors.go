@@ -2,6 +2,7 @@ package heapstore
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
 )
@@ -22,6 +23,8 @@ var (
 	ErrKeyTooLarge = errors.New("heap key too large")
 	// ErrValueTooLarge: a value has more than MaxValueBytes.
 	ErrValueTooLarge = errors.New("heap value too large")
+	// ErrRecorded: an invocation with the same call id has taken effect already.
+	ErrRecorded = fmt.Errorf("the call id has taken effect already: %w", function.ErrConflict)
 	// ErrQuota: the commit would make the heap larger than its quota.
 	ErrQuota = errors.New("heap quota exceeded")
 )

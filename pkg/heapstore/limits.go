@@ -1,5 +1,7 @@
 package heapstore
 
+import "time"
+
 // Limits of every store.
 const (
 	// MaxKeyBytes and MaxValueBytes bound one key and its value.
@@ -10,4 +12,9 @@ const (
 	// DefaultListLimit and MaxListLimit bound the keys that List returns at once.
 	DefaultListLimit = 100
 	MaxListLimit     = 1000
+	// DefaultRecordAge is how long recorded answers are kept. A contract keeps fewer than it has had in that time if they
+	// are more than MaxRecords or have more than MaxRecordBytes together; the oldest go first.
+	DefaultRecordAge = 24 * time.Hour
+	MaxRecords       = 100_000
+	MaxRecordBytes   = 16 << 20
 )

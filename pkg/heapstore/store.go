@@ -6,11 +6,12 @@ import (
 	"github.com/dragonchain/dc-provider/pkg/function"
 )
 
-// Heap, Write and Commit are the domain's words under the names that a caller of a store looks for.
+// Heap, Write, Commit and Record are the domain's words under the names that a caller of a store looks for.
 type (
 	Heap   = function.Heap
 	Write  = function.HeapWrite
 	Commit = function.Commit
+	Record = function.Record
 )
 
 // Store is what every driver gives. It is safe for concurrent use. What each method promises beyond its comment is told by
@@ -24,8 +25,11 @@ type Store interface {
 	Drop(ctx context.Context, h Heap) error
 	// Commit makes all that one invocation changes permanent, or nothing of it, and returns when it is on the disk. If a
 	// key occurs more than once, the last write counts. An error may wrap ErrNoHeap, ErrBadKey, ErrKeyTooLarge,
-	// ErrValueTooLarge, ErrQuota, ErrUnknown, ErrClosed or ctx's error. Commit keeps nothing of c.
+	// ErrValueTooLarge, ErrQuota, ErrRecorded, ErrUnknown, ErrClosed or ctx's error. Commit keeps nothing of c.
 	Commit(ctx context.Context, h Heap, c Commit) error
+	// Recorded returns what is recorded of a call id, and whether anything is: that its invocation has taken effect. The
+	// error wraps ErrNoHeap if there is no heap.
+	Recorded(ctx context.Context, h Heap, callID string) (r Record, found bool, err error)
 	// Get returns the value of a key, which is the caller's to keep. The error wraps ErrNoHeap or ErrNoKey if there is none.
 	Get(ctx context.Context, h Heap, key string) (value []byte, err error)
 	// List returns, in byte order, the keys that begin with prefix and come after the key after, at most limit of them: 0

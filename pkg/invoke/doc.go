@@ -6,7 +6,12 @@
 // A contract is a function with a heap. Its answer is what it writes: an object's members are keys of the heap. A commit
 // makes them permanent, all or none.
 //
+// A repeat is a request with the call id (X-Call-Id) of another and the same method, path, query and body.
+//
 // # How an invocation travels
+//
+// A call id that runs in this provider already is waited for; one that has taken effect is answered from the record, with
+// the header X-Call-Replayed: true; one that belongs to another request is ErrCallReused. Any other:
 //
 //	caller ─► body, bounded ─► Call ─► answer, bounded ─► 2xx? ─► writes ─► Commit ─► the answer as given
 //	              │              │            │             │no      │         │
@@ -36,6 +41,14 @@
 // as it is. Limits of keys, values and of the heap are the store's.
 //
 // # Guarantees
+//
+// A call id takes effect once. What an invocation writes and what a repeat of it is answered are one commit, which the store
+// refuses if the call id has taken effect before, whichever provider made it. So of two providers that run the same call at
+// once, after a crash or because a caller asked both, one commits, and the other answers with that one's answer. The contract
+// itself may run more than once. How long a repeat is known is the store's to say.
+//
+// Recorded is every answer that is the last word on its call: with any status below 500 but 408, 425 and 429. After
+// these, and after an error from us, a repeat runs the contract again.
 //
 // A caller that gets the function's own 2xx answer has its effects on the disk. A caller that gets an error from us has
 // none of them, except that after an error of the disk itself the commit may show as a whole. If the caller goes away

@@ -26,8 +26,10 @@ var errSlowAnswer = fmt.Errorf("the contract's answer did not end in time: %w", 
 
 // Store makes an invocation's effects permanent. The Invoker relies on Commit writing all or nothing, and on its being
 // durable when it returns nil. It refuses what exceeds its limits, and a heap that was dropped. If ctx ends before the
-// commit has begun, Commit returns an error and writes nothing.
+// commit has begun, Commit returns an error and writes nothing. A commit whose call id has taken effect before is refused
+// with function.ErrConflict, and Recorded then has what was recorded of it.
 type Store interface {
+	Recorded(ctx context.Context, heap function.Heap, callID string) (r function.Record, found bool, err error)
 	Commit(ctx context.Context, heap function.Heap, c function.Commit) error
 }
 
@@ -56,6 +58,8 @@ type Config struct {
 // Invoker runs invocations of contracts.
 type Invoker struct {
 	cfg Config
+	// running are the calls with an id that are under way.
+	running running
 }
 
 // New returns an Invoker. It starts nothing.
@@ -82,52 +86,83 @@ func New(cfg Config) (*Invoker, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Invoker{cfg: cfg}, nil
+	return &Invoker{cfg: cfg, running: running{of: map[callKey]*turn{}}}, nil
 }
 
-// ServeContract runs one invocation of f, which is a contract, and answers w when its effects are permanent.
+// ServeContract runs one invocation of f, which is a contract, and answers w when its effects are permanent. If its call id
+// has taken effect before, it answers as it did then.
 func (i *Invoker) ServeContract(w http.ResponseWriter, r *http.Request, f *function.Function) {
-	answer, err := i.invoke(w, r, f)
+	answer, repeated, err := i.invoke(w, r, f)
 	if err != nil {
 		i.cfg.Error(w, r, err)
 		return
+	}
+	if repeated {
+		w.Header().Set(headerReplayed, "true")
 	}
 	if err := answer.write(w); err != nil {
 		i.cfg.Log.DebugContext(r.Context(), "answer not delivered", "function", f.Name, "namespace", f.Namespace, "err", err)
 	}
 }
 
-func (i *Invoker) invoke(w http.ResponseWriter, r *http.Request, f *function.Function) (answer, error) {
-	request, err := i.request(w, r)
+func (i *Invoker) invoke(w http.ResponseWriter, r *http.Request, f *function.Function) (got answer, repeated bool, err error) {
+	request, body, err := i.request(w, r)
+	if err != nil {
+		return answer{}, false, err
+	}
+	c, err := newCall(r, body)
+	if err != nil {
+		return answer{}, false, err
+	}
+	if c.id == "" {
+		got, err := i.run(f, request, c)
+		return got, false, err
+	}
+	leave, err := i.running.enter(r.Context(), callKey{heap: f.Heap(), id: c.id})
+	if err != nil {
+		return answer{}, false, err
+	}
+	defer leave()
+	if got, found, err := i.recorded(r.Context(), f, c); err != nil || found {
+		return got, found, err
+	}
+	got, err = i.run(f, request, c)
+	if errors.Is(err, function.ErrConflict) {
+		// Another provider was faster; what we have got has no effect.
+		if got, found, lookup := i.recorded(r.Context(), f, c); lookup != nil || found {
+			return got, found, lookup
+		}
+	}
+	return got, false, err
+}
+
+// run makes the call and commits its effects.
+func (i *Invoker) run(f *function.Function, request *http.Request, c call) (answer, error) {
+	got, err := i.call(request.Context(), f, request)
 	if err != nil {
 		return answer{}, err
 	}
-	got, err := i.call(r.Context(), f, request)
-	if err != nil {
-		return answer{}, err
-	}
-	return got, i.commit(r.Context(), f, got)
+	return got, i.commit(request.Context(), f, c, got)
 }
 
 // request is the caller's request with its body in memory, so that a call that reached no endpoint can be made again.
-func (i *Invoker) request(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
+func (i *Invoker) request(w http.ResponseWriter, r *http.Request) (request *http.Request, body []byte, err error) {
 	if err := checkUpgrade(r.Header); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if r.ContentLength > i.cfg.MaxBodyBytes {
-		return nil, &http.MaxBytesError{Limit: i.cfg.MaxBodyBytes}
+		return nil, nil, &http.MaxBytesError{Limit: i.cfg.MaxBodyBytes}
 	}
-	body, err := i.readBody(w, r)
-	if err != nil {
-		return nil, bodyError(r.Context(), err)
+	if body, err = i.readBody(w, r); err != nil {
+		return nil, nil, bodyError(r.Context(), err)
 	}
-	request := r.Clone(r.Context())
+	request = r.Clone(r.Context())
 	setBody(request, body)
 	// The body is here already; nobody need be asked whether to send it.
 	request.Header.Del("Expect")
 	// The answer has to be read.
 	request.Header.Set("Accept-Encoding", "identity")
-	return request, nil
+	return request, body, nil
 }
 
 // readBody reads the caller's body, so that one sent a byte at a time does not hold its connection and memory for ever.
@@ -205,16 +240,22 @@ func answerError(ctx context.Context, err error) error {
 }
 
 // commit makes the answer's effects permanent. The caller's context ends it only until the commit has begun.
-func (i *Invoker) commit(ctx context.Context, f *function.Function, got answer) error {
+func (i *Invoker) commit(ctx context.Context, f *function.Function, c call, got answer) error {
 	writes, err := got.writes(i.cfg.MaxAnswerBytes)
 	if err != nil {
 		return fmt.Errorf("invoke %q: %w", f.Ref, err)
 	}
-	if len(writes) == 0 {
+	id := c.id
+	if !got.hasEffect() {
+		id = ""
+	}
+	if len(writes) == 0 && id == "" {
 		return nil
 	}
 	start := time.Now()
-	if err := i.cfg.Store.Commit(ctx, f.Heap(), function.Commit{Writes: writes, QuotaBytes: f.Policy.HeapQuotaBytes}); err != nil {
+	if err := i.cfg.Store.Commit(ctx, f.Heap(), function.Commit{
+		Writes: writes, QuotaBytes: f.Policy.HeapQuotaBytes, CallID: id, Record: function.Record{Digest: c.digest, Answer: got.record()},
+	}); err != nil {
 		return err
 	}
 	i.cfg.Log.DebugContext(ctx, "invocation committed", "function", f.Name, "namespace", f.Namespace,

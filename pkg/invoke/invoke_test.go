@@ -509,6 +509,10 @@ func TestServeContract_CallerLeavesDuringTheCall(t *testing.T) {
 // storeFunc is a Store whose commits go through a function.
 type storeFunc func(ctx context.Context, heap function.Heap, c function.Commit) error
 
+func (storeFunc) Recorded(context.Context, function.Heap, string) (r function.Record, found bool, err error) {
+	return r, false, nil
+}
+
 func (s storeFunc) Commit(ctx context.Context, heap function.Heap, c function.Commit) error {
 	return s(ctx, heap, c)
 }

@@ -25,12 +25,16 @@ type Options struct {
 	LockTimeout time.Duration
 	// QuotaBytes bounds a heap whose commits name no quota. 0 means heapstore.DefaultQuotaBytes; negative is refused.
 	QuotaBytes int64
+	// RecordAge is how long recorded answers are kept, as far as the bounds of package heapstore allow. 0 means
+	// heapstore.DefaultRecordAge; negative is refused.
+	RecordAge time.Duration
 }
 
 // Store is a store in one bbolt file, open in one process. It is a heapstore.Store.
 type Store struct {
 	db         *bbolt.DB
 	quotaBytes int64
+	recordAge  time.Duration
 	changes    *driver.Batcher[apply]
 }
 
@@ -41,8 +45,11 @@ type apply func(*bbolt.Tx) error
 // heapstore.ErrLocked if another process keeps the file open, and heapstore.ErrSchema if the file holds anything else than
 // a store of a layout that this version knows, in which case the file is left as it was.
 func Open(path string, options Options) (*Store, error) {
-	if options.QuotaBytes < 0 {
-		return nil, fmt.Errorf("open heap store %q: a quota of %d bytes", path, options.QuotaBytes)
+	if options.QuotaBytes < 0 || options.RecordAge < 0 {
+		return nil, fmt.Errorf("open heap store %q: a quota of %d bytes, and answers kept for %v", path, options.QuotaBytes, options.RecordAge)
+	}
+	if options.RecordAge == 0 {
+		options.RecordAge = heapstore.DefaultRecordAge
 	}
 	if options.QuotaBytes == 0 {
 		options.QuotaBytes = heapstore.DefaultQuotaBytes
@@ -51,7 +58,7 @@ func Open(path string, options Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open heap store %q: %w", path, err)
 	}
-	s := &Store{db: db, quotaBytes: options.QuotaBytes}
+	s := &Store{db: db, quotaBytes: options.QuotaBytes, recordAge: options.RecordAge}
 	s.changes = driver.NewBatcher(s.run)
 	return s, nil
 }
@@ -143,11 +150,12 @@ func (s *Store) Drop(ctx context.Context, h heapstore.Heap) error {
 		return wrap("drop heap of", h, err)
 	}
 	err := s.changes.Do(ctx, driver.Size{}, func(tx *bbolt.Tx) error {
-		err := heapsOf(tx).DeleteBucket(bucketName(h))
-		if errors.Is(err, bolterrors.ErrBucketNotFound) {
-			return nil
+		for _, all := range []*bbolt.Bucket{heapsOf(tx), callsOf(tx)} {
+			if err := all.DeleteBucket(bucketName(h)); err != nil && !errors.Is(err, bolterrors.ErrBucketNotFound) {
+				return err
+			}
 		}
-		return err
+		return nil
 	})
 	return wrap("drop heap of", h, err)
 }
@@ -163,8 +171,21 @@ func (s *Store) Commit(ctx context.Context, h heapstore.Heap, c heapstore.Commit
 	// Sorted, a large commit takes time linear in its writes: bbolt splits pages only at the end of the transaction, so that
 	// keys in any other order are each inserted in the middle of one long slice.
 	writes, bytes := driver.LastWrites(c.Writes)
-	err := s.changes.Do(ctx, driver.Size{Writes: len(writes), Bytes: bytes}, func(tx *bbolt.Tx) error {
-		return commit(tx, h, writes, c.QuotaBytes)
+	var record []byte
+	if c.CallID != "" {
+		record = driver.EncodeRecord(c.Record)
+	}
+	err := s.changes.Do(ctx, driver.Size{Writes: len(writes), Bytes: bytes + len(record)}, func(tx *bbolt.Tx) error {
+		if c.CallID != "" && isRecorded(tx, h, c.CallID) {
+			return heapstore.ErrRecorded
+		}
+		if err := commit(tx, h, writes, c.QuotaBytes); err != nil || c.CallID == "" {
+			return err
+		}
+		if err := s.record(tx, h, c.CallID, record, time.Now()); err != nil {
+			panic(fmt.Sprintf("bolt: bbolt refuses the record of a call: %v", err)) // see commit
+		}
+		return nil
 	})
 	return wrap("commit to heap of", h, err)
 }

@@ -87,6 +87,78 @@ func testHeap() heapstore.Heap {
 	return heapstore.Heap{Ref: function.Ref{Name: "ledger", Namespace: "openfaas-fn"}, ID: "1"}
 }
 
+// TestOpen_MigratesSchema1 opens a file as the version before had left it.
+func TestOpen_MigratesSchema1(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "heap.db")
+	makeBolt(t, path, func(tx *bbolt.Tx) error {
+		meta, err := tx.CreateBucket([]byte("meta"))
+		if err != nil {
+			return err
+		}
+		heaps, err := tx.CreateBucket([]byte("heaps"))
+		if err != nil {
+			return err
+		}
+		heap, err := heaps.CreateBucket([]byte("openfaas-fn/ledger/1"))
+		if err != nil {
+			return err
+		}
+		return errors.Join(meta.Put([]byte("schema"), []byte("1")), heap.Put([]byte("k"), []byte("old")), heap.SetSequence(4))
+	})
+	s, h := openStore(t, path, bolt.Options{}), testHeap()
+	if value, err := s.Get(t.Context(), h, "k"); err != nil || string(value) != "old" {
+		t.Errorf("k is %q, %v", value, err)
+	}
+	if err := s.Commit(t.Context(), h, heapstore.Commit{CallID: "1"}); err != nil {
+		t.Error(err)
+	}
+	if _, found, err := s.Recorded(t.Context(), h, "1"); err != nil || !found {
+		t.Errorf("recorded: %t, %v", found, err)
+	}
+}
+
+// TestCommit_OldRecordsGo keeps what the age and the bytes allow.
+func TestCommit_OldRecordsGo(t *testing.T) {
+	found := func(s *bolt.Store, id int) bool {
+		t.Helper()
+		_, found, err := s.Recorded(t.Context(), testHeap(), fmt.Sprint(id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	commit := func(s *bolt.Store, id, bytes int) {
+		t.Helper()
+		r := heapstore.Record{Answer: function.Answer{Body: make([]byte, bytes)}}
+		if err := s.Commit(t.Context(), testHeap(), heapstore.Commit{CallID: fmt.Sprint(id), Record: r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("by age", func(t *testing.T) {
+		s, _ := openHeap(t, bolt.Options{RecordAge: time.Nanosecond})
+		for id := range 10 {
+			commit(s, id, 10)
+			if id > 0 && found(s, id-1) || !found(s, id) {
+				t.Errorf("after %d: before %t, itself %t", id, found(s, id-1), found(s, id))
+			}
+		}
+	})
+	t.Run("by bytes", func(t *testing.T) {
+		s, _ := openHeap(t, bolt.Options{})
+		for id := range 5 {
+			commit(s, id, heapstore.MaxRecordBytes/4)
+		}
+		// Four are a little more than the bound, and so is one that is larger alone.
+		if found(s, 1) || !found(s, 2) || !found(s, 4) {
+			t.Errorf("kept: 1 %t, 2 %t, 4 %t", found(s, 1), found(s, 2), found(s, 4))
+		}
+		commit(s, 5, heapstore.MaxRecordBytes*2)
+		if found(s, 4) || !found(s, 5) {
+			t.Errorf("after a large one: before %t, itself %t", found(s, 4), found(s, 5))
+		}
+	})
+}
+
 func TestOpen_FileInUse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "heap.db")
 	openStore(t, path, bolt.Options{})
@@ -142,9 +214,9 @@ func TestOpen_Refuses(t *testing.T) {
 					return err
 				}
 				_, err = tx.CreateBucket([]byte("heaps"))
-				return errors.Join(err, meta.Put([]byte("schema"), []byte("2")))
+				return errors.Join(err, meta.Put([]byte("schema"), []byte("3")))
 			})
-		}, heapstore.ErrSchema, `schema "2"`},
+		}, heapstore.ErrSchema, `schema "3"`},
 		{"a folder", func(t *testing.T, path string) {
 			if err := os.Mkdir(path, 0o700); err != nil {
 				t.Fatal(err)

@@ -1,14 +1,25 @@
 // Package bolt is the embedded store: one bbolt file, open in one process.
 //
-// # Layout of the file, schema 1
+// # Layout of the file, schema 2
 //
 //	meta                              bucket
-//	└── schema                        the schema's number in decimal: "1"
+//	└── schema                        the schema's number in decimal: "2"
 //	heaps                             bucket
 //	└── <namespace>/<name>/<id>       bucket, one for each heap; its bbolt sequence is the sum of all its keys' and
 //	    │                             values' bytes, which the quota is held against: it changes in the same
 //	    │                             transaction and on the same page as what it counts
 //	    └── <key>                     the value as committed: compact JSON, when it came from a contract's answer
+//
+//	calls                             bucket
+//	└── <namespace>/<name>/<id>       bucket, one for each heap with a recorded answer
+//	    ├── ids                       bucket; its sequence is the sum of the bytes of the log's values
+//	    │   └── <call id>             the key of its entry in the log
+//	    └── log                       bucket; its sequence is the last key that was given
+//	        └── <number>              8 bytes, big-endian, so that the oldest come first: the time of the commit (8 bytes, Unix
+//	                                  nanoseconds), the call id (2 bytes of length before it), and the record as
+//	                                  driver.EncodeRecord writes it
+//
+// Schema 1 had no calls. Each commit deletes some of the oldest entries if they are too old or too many.
 //
 // None of the three parts of a heap's name can contain a slash, so no two heaps share a bucket.
 //

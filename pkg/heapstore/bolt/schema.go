@@ -10,15 +10,16 @@ import (
 )
 
 // schemaVersion is the number of the layout that doc.go draws.
-const schemaVersion = 1
+const schemaVersion = 2
 
 var (
 	metaBucket  = []byte("meta")
 	schemaKey   = []byte("schema")
 	heapsBucket = []byte("heaps")
+	callsBucket = []byte("calls")
 )
 
-// prepare gives an empty file the layout of doc.go and refuses one that has another.
+// prepare gives an empty file the layout of doc.go, brings one with an older layout to it, and refuses any other.
 func prepare(db *bbolt.DB) error {
 	found, err := schemaOf(db)
 	switch {
@@ -26,6 +27,13 @@ func prepare(db *bbolt.DB) error {
 		return err
 	case found == strconv.Itoa(schemaVersion):
 		return nil
+	case found == "1":
+		return db.Update(func(tx *bbolt.Tx) error {
+			if _, err := tx.CreateBucket(callsBucket); err != nil {
+				return err
+			}
+			return tx.Bucket(metaBucket).Put(schemaKey, []byte("2"))
+		})
 	case found != "":
 		return fmt.Errorf("%w: the file has schema %q, this version of the program knows schema %d", heapstore.ErrSchema, found, schemaVersion)
 	}
@@ -34,8 +42,10 @@ func prepare(db *bbolt.DB) error {
 		if err != nil {
 			return err
 		}
-		if _, err := tx.CreateBucket(heapsBucket); err != nil {
-			return err
+		for _, name := range [][]byte{heapsBucket, callsBucket} {
+			if _, err := tx.CreateBucket(name); err != nil {
+				return err
+			}
 		}
 		return meta.Put(schemaKey, []byte(strconv.Itoa(schemaVersion)))
 	})
@@ -60,3 +70,6 @@ func schemaOf(db *bbolt.DB) (found string, err error) {
 
 // heapsOf is the bucket of all heaps. prepare made sure that it is there.
 func heapsOf(tx *bbolt.Tx) *bbolt.Bucket { return tx.Bucket(heapsBucket) }
+
+// callsOf is the bucket of what is recorded of invocations.
+func callsOf(tx *bbolt.Tx) *bbolt.Bucket { return tx.Bucket(callsBucket) }

@@ -50,8 +50,15 @@ func testKill(t *testing.T, d Driver) {
 			t.Fatalf("round %d: %v", round, err)
 		}
 		for w, want := range acknowledged {
-			if got := readVictim(t, s, h, w); got != want && got != want+1 {
+			got := readVictim(t, s, h, w)
+			if got != want && got != want+1 {
 				t.Errorf("round %d: writer %d is at %d, acknowledged was %d", round, w, got, want)
+			}
+			// Its call id is recorded with it, and no other.
+			for n := max(got-1, 1); n <= got+1; n++ {
+				if _, found, err := s.Recorded(t.Context(), h, victimCall(w, n)); !errors.Is(err, heapstore.ErrNoHeap) && (err != nil || found != (n <= got)) {
+					t.Errorf("round %d: writer %d is at %d, and call %d is recorded: %t, %v", round, w, got, n, found, err)
+				}
 			}
 		}
 		if err := s.Close(); err != nil {
@@ -120,7 +127,7 @@ func commitForEver(ctx context.Context, s heapstore.Store, h function.Heap, writ
 			value := fmt.Sprintf("%d %s", n, strings.Repeat("x", n*37%3000))
 			w = append(w, function.HeapWrite{Key: victimKey(writer, key), Value: []byte(value)})
 		}
-		if err := s.Commit(ctx, h, function.Commit{Writes: w}); err != nil {
+		if err := s.Commit(ctx, h, function.Commit{Writes: w, CallID: victimCall(writer, n)}); err != nil {
 			return err
 		}
 		if _, err := fmt.Fprintf(os.Stdout, "%d %d\n", writer, n); err != nil {
@@ -151,6 +158,8 @@ func readVictim(t *testing.T, s heapstore.Store, h function.Heap, writer int) in
 	}
 	return commits[0]
 }
+
+func victimCall(writer, n int) string { return fmt.Sprintf("%d/%d", writer, n) }
 
 func victimKey(writer, key int) string { return fmt.Sprintf("%d-%d", writer, key) }
 

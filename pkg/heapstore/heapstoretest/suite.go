@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
@@ -38,6 +40,8 @@ func Run(t *testing.T, d Driver) {
 		"a commit that was called off is none":  testCancelled,
 		"a closed store says so":                testClosed,
 		"concurrent commits are whole":          testConcurrent,
+		"a call id takes effect once":           testRecorded,
+		"repeats at once take effect once":      testRepeats,
 		"heaps come and go under commits":       testDropped,
 		"random operations agree with a map":    testModel,
 		"a kill loses and tears nothing":        testKill,
@@ -558,4 +562,103 @@ func readPair(t *testing.T, s heapstore.Store, h function.Heap, writer int) stri
 		t.Errorf("writer %d: half a commit: %v", writer, err)
 	}
 	return string(first)
+}
+
+// testRecorded commits with call ids, and again with them.
+func testRecorded(t *testing.T, d Driver) {
+	folder, h := t.TempDir(), heap("ledger", "1")
+	s := open(t, d, folder)
+	if _, _, err := s.Recorded(t.Context(), h, "1"); !errors.Is(err, heapstore.ErrNoHeap) {
+		t.Errorf("without a heap: %v, want ErrNoHeap", err)
+	}
+	create(t, s, h)
+	first := function.Record{Digest: [32]byte{1}, Answer: function.Answer{
+		Status: 201, Body: []byte("{}\n"), Header: map[string][]string{"X-Two": {"1", "2"}}, Trailer: map[string][]string{},
+	}}
+	want := func(h function.Heap, id string, want *function.Record) {
+		t.Helper()
+		got, found, err := s.Recorded(t.Context(), h, id)
+		if err != nil || found != (want != nil) || found && !reflect.DeepEqual(got, *want) {
+			t.Errorf("call %.20q: %+v, %t, %v, want %+v", id, got, found, err, want)
+		}
+	}
+	ids := []string{"1", "é\x00\xff", strings.Repeat("i", 256)}
+	for _, id := range ids {
+		want(h, id, nil)
+		if err := s.Commit(t.Context(), h, function.Commit{Writes: writes("a", "first"), CallID: id, Record: first}); err != nil {
+			t.Fatal(err)
+		}
+		want(h, id, &first)
+		second := function.Commit{Writes: writes("a", "second", "b", "second"), CallID: id, Record: function.Record{Digest: [32]byte{2}}}
+		if err := s.Commit(t.Context(), h, second); !errors.Is(err, heapstore.ErrRecorded) || !errors.Is(err, function.ErrConflict) {
+			t.Errorf("the second commit of call %.20q: %v, want ErrRecorded", id, err)
+		}
+		want(h, id, &first)
+		wantKeys(t, s, h, "a")
+		wantValue(t, s, h, "a", "first")
+	}
+	t.Run("a refused commit is not recorded", func(t *testing.T) {
+		c := function.Commit{Writes: writes("q", strings.Repeat("q", 200)), QuotaBytes: 10, CallID: "refused", Record: first}
+		if err := s.Commit(t.Context(), h, c); !errors.Is(err, heapstore.ErrQuota) {
+			t.Errorf("%v, want ErrQuota", err)
+		}
+		want(h, "refused", nil)
+	})
+	t.Run("a commit without writes is", func(t *testing.T) {
+		if err := s.Commit(t.Context(), h, function.Commit{CallID: "empty", Record: first}); err != nil {
+			t.Fatal(err)
+		}
+		want(h, "empty", &first)
+	})
+	t.Run("each heap has its own", func(t *testing.T) {
+		other := heap("other", "1")
+		create(t, s, other)
+		want(other, "1", nil)
+	})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, d, folder)
+	for _, id := range ids {
+		want(h, id, &first)
+	}
+	t.Run("a dropped heap takes them along", func(t *testing.T) {
+		if err := s.Drop(t.Context(), h); err != nil {
+			t.Fatal(err)
+		}
+		create(t, s, h)
+		want(h, "1", nil)
+	})
+}
+
+// testRepeats has several commit the same call ids at once: of each call id one wins, whose record and writes are there.
+func testRepeats(t *testing.T, d Driver) {
+	const callers, calls = 8, 25
+	s, h := openHeap(t, d)
+	var winners [calls]atomic.Int32
+	var wg sync.WaitGroup
+	for caller := range callers {
+		wg.Go(func() {
+			for call := range calls {
+				digest := [32]byte{byte(caller)}
+				err := s.Commit(t.Context(), h, function.Commit{
+					Writes: writes(fmt.Sprint(call), fmt.Sprint(caller)), CallID: fmt.Sprint(call), Record: function.Record{Digest: digest},
+				})
+				switch {
+				case err == nil:
+					winners[call].Add(1)
+				case !errors.Is(err, heapstore.ErrRecorded):
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for call := range calls {
+		r, found, err := s.Recorded(t.Context(), h, fmt.Sprint(call))
+		if err != nil || !found || winners[call].Load() != 1 {
+			t.Errorf("call %d: recorded %t, %v, %d times", call, found, err, winners[call].Load())
+		}
+		wantValue(t, s, h, fmt.Sprint(call), fmt.Sprint(r.Digest[0]))
+	}
 }

@@ -338,6 +338,28 @@ func TestStores_ShareADatabase(t *testing.T) {
 			wantValue(t, stores[3], h, fmt.Sprint("own-", i), fmt.Sprintf("%d/%d", i, rounds-1))
 		}
 	}
+	const calls = 20
+	var winners [calls]atomic.Int32
+	for i, s := range stores {
+		working.Go(func() {
+			for call := range calls {
+				c := writes(fmt.Sprint("call-", call), fmt.Sprint(i))
+				c.CallID = fmt.Sprint(call)
+				switch err := s.Commit(t.Context(), heaps[1], c); {
+				case err == nil:
+					winners[call].Add(1)
+				case !errors.Is(err, heapstore.ErrRecorded):
+					t.Error(err)
+				}
+			}
+		})
+	}
+	working.Wait()
+	for call := range calls {
+		if n := winners[call].Load(); n != 1 {
+			t.Errorf("call %d took effect %d times", call, n)
+		}
+	}
 	if err := stores[0].Drop(t.Context(), heaps[0]); err != nil {
 		t.Fatal(err)
 	}
@@ -391,4 +413,35 @@ func TestCommit_DiskFull(t *testing.T) {
 		t.Errorf("with room again: %v", err)
 	}
 	wantValue(t, s, h, fmt.Sprint("z", failed), string(value))
+}
+
+// TestOpen_OldRecordsGo has the background delete what is too old, and leave the newest.
+func TestOpen_OldRecordsGo(t *testing.T) {
+	dsn, h := newDatabase(t), testHeap("ledger")
+	s := open(t, dsn, postgres.Options{})
+	if err := s.Create(t.Context(), h); err != nil {
+		t.Fatal(err)
+	}
+	for id := range 5 {
+		if err := s.Commit(t.Context(), h, heapstore.Commit{CallID: fmt.Sprint(id)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweeps := open(t, dsn, postgres.Options{RecordAge: time.Microsecond})
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		left := ""
+		for id := range 5 {
+			if _, found, err := sweeps.Recorded(t.Context(), h, fmt.Sprint(id)); err != nil {
+				t.Fatal(err)
+			} else if found {
+				left += fmt.Sprint(id)
+			}
+		}
+		if left == "4" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("left are the records %s, want 4", left)
+		}
+	}
 }

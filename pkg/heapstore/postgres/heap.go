@@ -18,6 +18,8 @@ const (
 		INSERT INTO dc_dropped (heap) SELECT id FROM gone`
 	sqlGet = `SELECT e.value FROM dc_heaps h LEFT JOIN dc_entries e ON e.heap = h.id AND e.key = $4
 		WHERE h.namespace = $1 AND h.name = $2 AND h.record = $3`
+	sqlRecorded = `SELECT c.record FROM dc_heaps h LEFT JOIN dc_calls c ON c.heap = h.id AND c.id = $4
+		WHERE h.namespace = $1 AND h.name = $2 AND h.record = $3`
 	// One row with a null key stands for a heap without such keys.
 	sqlList = `SELECT e.key FROM dc_heaps h LEFT JOIN LATERAL (
 			SELECT key FROM dc_entries WHERE heap = h.id AND key >= $4 AND ($5::bytea IS NULL OR key < $5) ORDER BY key LIMIT $6
@@ -65,6 +67,22 @@ func (s *Store) Get(ctx context.Context, h heapstore.Heap, key string) (value []
 		err = heapstore.ErrNoKey
 	}
 	return value, driver.Wrap("read heap of", h, err)
+}
+
+// Recorded is heapstore.Store's.
+func (s *Store) Recorded(ctx context.Context, h heapstore.Heap, callID string) (r heapstore.Record, found bool, err error) {
+	var encoded []byte
+	err = s.retry(ctx, func(ctx context.Context) error {
+		return s.pool.QueryRow(ctx, sqlRecorded, h.Namespace, h.Name, h.ID, []byte(callID)).Scan(&encoded)
+	})
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		err = heapstore.ErrNoHeap
+	case err == nil && encoded != nil:
+		r, err = driver.DecodeRecord(encoded)
+		found = err == nil
+	}
+	return r, found, driver.Wrap("look up a call of", h, err)
 }
 
 // List is heapstore.Store's.

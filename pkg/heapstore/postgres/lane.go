@@ -33,6 +33,9 @@ type change struct {
 	heap       heapstore.Heap
 	writes     []heapstore.Write
 	quotaBytes int64
+	// callID is empty where nothing is recorded.
+	callID string
+	record []byte
 }
 
 var laneSeed = maphash.MakeSeed()
@@ -50,9 +53,11 @@ func (s *Store) Commit(ctx context.Context, h heapstore.Heap, c heapstore.Commit
 		c.QuotaBytes = s.quotaBytes
 	}
 	writes, bytes := driver.LastWrites(c.Writes)
-	err := s.laneOf(h).changes.Do(ctx, driver.Size{Writes: len(writes), Bytes: bytes}, &change{
-		heap: h, writes: writes, quotaBytes: c.QuotaBytes,
-	})
+	change := &change{heap: h, writes: writes, quotaBytes: c.QuotaBytes, callID: c.CallID}
+	if c.CallID != "" {
+		change.record = driver.EncodeRecord(c.Record)
+	}
+	err := s.laneOf(h).changes.Do(ctx, driver.Size{Writes: len(writes), Bytes: bytes + len(change.record)}, change)
 	return driver.Wrap("commit to heap of", h, err)
 }
 
@@ -132,6 +137,11 @@ const (
 		JOIN unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS n (namespace, name, record, i) ON n.i = w.i
 		JOIN dc_heaps h ON h.namespace = n.namespace AND h.name = n.name AND h.record = n.record
 		JOIN dc_entries e ON e.heap = h.id AND e.key = w.key`
+	sqlCalls = `SELECT w.i, c.id FROM unnest($4::bigint[], $5::bytea[]) AS w (i, id)
+		JOIN unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS n (namespace, name, record, i) ON n.i = w.i
+		JOIN dc_heaps h ON h.namespace = n.namespace AND h.name = n.name AND h.record = n.record
+		JOIN dc_calls c ON c.heap = h.id AND c.id = w.id`
+	sqlRecords = `INSERT INTO dc_calls (heap, id, record) SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[])`
 	sqlEntries = `INSERT INTO dc_entries (heap, key, value) SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[])
 		ON CONFLICT (heap, key) DO UPDATE SET value = excluded.value`
 	sqlHeaps = `UPDATE dc_heaps h SET bytes = n.bytes FROM unnest($1::bigint[], $2::bigint[]) AS n (id, bytes) WHERE h.id = n.id`
@@ -142,13 +152,13 @@ const (
 func (l *lane) lock(ctx context.Context, conn *pgxpool.Conn, batch []*change) (lockedHeaps, error) {
 	heaps := lockedHeaps{}
 	var namespaces, names, records []string
-	var at []int64
-	var keys [][]byte
+	var at, callsAt []int64
+	var keys, calls [][]byte
 	var numbered []*lockedHeap
 	for _, c := range batch {
 		h := heaps[c.heap]
 		if h == nil {
-			h = &lockedHeap{sizes: map[string]int{}, writes: map[string][]byte{}}
+			h = &lockedHeap{sizes: map[string]int{}, writes: map[string][]byte{}, recorded: map[string]bool{}, records: map[string][]byte{}}
 			heaps[c.heap] = h
 			numbered = append(numbered, h)
 			h.number = int64(len(numbered))
@@ -156,6 +166,9 @@ func (l *lane) lock(ctx context.Context, conn *pgxpool.Conn, batch []*change) (l
 		}
 		for _, w := range c.writes {
 			at, keys = append(at, h.number), append(keys, []byte(w.Key))
+		}
+		if c.callID != "" {
+			callsAt, calls = append(callsAt, h.number), append(calls, []byte(c.callID))
 		}
 	}
 	var b pgx.Batch
@@ -176,6 +189,15 @@ func (l *lane) lock(ctx context.Context, conn *pgxpool.Conn, batch []*change) (l
 		var size int
 		_, err := pgx.ForEachRow(rows, []any{&number, &key, &size}, func() error {
 			numbered[number-1].sizes[string(key)] = size
+			return nil
+		})
+		return err
+	})
+	b.Queue(sqlCalls, namespaces, names, records, callsAt, calls).Query(func(rows pgx.Rows) error {
+		var number int64
+		var id []byte
+		_, err := pgx.ForEachRow(rows, []any{&number, &id}, func() error {
+			numbered[number-1].recorded[string(id)] = true
 			return nil
 		})
 		return err
@@ -221,6 +243,9 @@ type lockedHeap struct {
 	// sizes are those of the values that the batch's keys have.
 	sizes  map[string]int
 	writes map[string][]byte
+	// recorded are those of the batch's call ids that have taken effect.
+	recorded map[string]bool
+	records  map[string][]byte
 }
 
 // apply adds a change to what is to be written, or refuses it.
@@ -228,6 +253,9 @@ func (heaps lockedHeaps) apply(c *change) error {
 	h := heaps[c.heap]
 	if !h.there {
 		return heapstore.ErrNoHeap
+	}
+	if h.recorded[c.callID] {
+		return heapstore.ErrRecorded
 	}
 	after := h.bytes
 	for _, w := range c.writes {
@@ -242,6 +270,9 @@ func (heaps lockedHeaps) apply(c *change) error {
 		return err
 	}
 	h.bytes = after
+	if c.callID != "" {
+		h.recorded[c.callID], h.records[c.callID] = true, c.record
+	}
 	for _, w := range c.writes {
 		h.sizes[w.Key] = len(w.Value)
 		h.writes[w.Key] = append([]byte{}, w.Value...) // not nil, which would be NULL
@@ -251,8 +282,8 @@ func (heaps lockedHeaps) apply(c *change) error {
 
 // write writes everything and commits.
 func (heaps lockedHeaps) write(ctx context.Context, conn *pgxpool.Conn) error {
-	var ids, sizes, at []int64
-	var keys, values [][]byte
+	var ids, sizes, at, callsAt []int64
+	var keys, values, calls, records [][]byte
 	for _, h := range heaps {
 		if !h.there {
 			continue
@@ -261,9 +292,13 @@ func (heaps lockedHeaps) write(ctx context.Context, conn *pgxpool.Conn) error {
 		for _, key := range slices.Sorted(maps.Keys(h.writes)) {
 			at, keys, values = append(at, h.id), append(keys, []byte(key)), append(values, h.writes[key])
 		}
+		for id, record := range h.records {
+			callsAt, calls, records = append(callsAt, h.id), append(calls, []byte(id)), append(records, record)
+		}
 	}
 	var b pgx.Batch
 	b.Queue(sqlEntries, at, keys, values)
+	b.Queue(sqlRecords, callsAt, calls, records)
 	b.Queue(sqlHeaps, ids, sizes)
 	b.Queue("commit")
 	return conn.SendBatch(ctx, &b).Close()

@@ -39,6 +39,9 @@ var sessionLimits = map[string]string{
 type Options struct {
 	// QuotaBytes bounds a heap whose commits name no quota. 0 means heapstore.DefaultQuotaBytes; negative is refused.
 	QuotaBytes int64
+	// RecordAge is how long recorded answers are kept, as far as the bounds of package heapstore allow. 0 means
+	// heapstore.DefaultRecordAge; negative is refused.
+	RecordAge time.Duration
 	// Patience is how long a call goes on trying when the database cannot be reached or breaks off. 0 means 30 s; negative
 	// is refused.
 	Patience time.Duration
@@ -50,6 +53,7 @@ type Options struct {
 type Store struct {
 	pool       *pgxpool.Pool
 	quotaBytes int64
+	recordAge  time.Duration
 	patience   time.Duration
 	log        *slog.Logger
 	// owner tells this Store from all others on the database: a UUID.
@@ -81,8 +85,11 @@ func Open(ctx context.Context, dsn string, options Options) (*Store, error) {
 }
 
 func newStore(ctx context.Context, dsn string, options Options) (*Store, error) {
-	if options.QuotaBytes < 0 || options.Patience < 0 {
-		return nil, fmt.Errorf("a quota of %d bytes and a patience of %v", options.QuotaBytes, options.Patience)
+	if options.QuotaBytes < 0 || options.Patience < 0 || options.RecordAge < 0 {
+		return nil, fmt.Errorf("a quota of %d bytes, answers kept for %v and a patience of %v", options.QuotaBytes, options.RecordAge, options.Patience)
+	}
+	if options.RecordAge == 0 {
+		options.RecordAge = heapstore.DefaultRecordAge
 	}
 	if options.QuotaBytes == 0 {
 		options.QuotaBytes = heapstore.DefaultQuotaBytes
@@ -111,7 +118,7 @@ func newStore(ctx context.Context, dsn string, options Options) (*Store, error) 
 		return nil, err
 	}
 	s := &Store{
-		pool: pool, quotaBytes: options.QuotaBytes, patience: options.Patience, log: options.Log,
+		pool: pool, quotaBytes: options.QuotaBytes, recordAge: options.RecordAge, patience: options.Patience, log: options.Log,
 		owner: newOwner(), closing: make(chan struct{}), swept: make(chan struct{}, 1),
 	}
 	for number := range laneCount {

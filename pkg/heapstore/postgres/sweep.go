@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/dragonchain/dc-provider/pkg/heapstore"
 )
 
 // sweepEntries is how many entries of a dropped heap are deleted in one transaction.
@@ -59,10 +61,19 @@ func (s *Store) sweep(ctx context.Context) error {
 	}
 	return attempt(ctx, func(ctx context.Context) error {
 		// A lane that is only idle gets its row back with its next transaction.
-		_, err := s.pool.Exec(ctx, "DELETE FROM dc_lanes WHERE at < now() - interval '1 day'")
+		if _, err := s.pool.Exec(ctx, "DELETE FROM dc_lanes WHERE at < now() - interval '1 day'"); err != nil {
+			return err
+		}
+		_, err := s.pool.Exec(ctx, sqlTrim, s.recordAge, heapstore.MaxRecords, heapstore.MaxRecordBytes, sweepEntries)
 		return err
 	})
 }
+
+// sqlTrim deletes some of the records that are too old or too many, and leaves each heap's newest.
+const sqlTrim = `DELETE FROM dc_calls WHERE (heap, id) IN (SELECT heap, id FROM (
+		SELECT heap, id, at, row_number() OVER newest AS number, sum(octet_length(record)) OVER newest AS bytes
+		FROM dc_calls WINDOW newest AS (PARTITION BY heap ORDER BY at DESC, id)
+	) AS c WHERE number > 1 AND (at < now() - $1::interval OR number > $2 OR bytes > $3) LIMIT $4)`
 
 // sweepDropped deletes some entries of a dropped heap, and reports whether there was one. Two providers that sweep at once
 // take different heaps.
@@ -80,6 +91,9 @@ func (s *Store) sweepDropped(ctx context.Context) (more bool, err error) {
 		deleted, err := tx.Exec(ctx, `DELETE FROM dc_entries WHERE heap = $1 AND key IN (SELECT key FROM dc_entries WHERE heap = $1 LIMIT $2)`,
 			heap, sweepEntries)
 		if err != nil || deleted.RowsAffected() == sweepEntries {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "DELETE FROM dc_calls WHERE heap = $1", heap); err != nil {
 			return err
 		}
 		_, err = tx.Exec(ctx, "DELETE FROM dc_dropped WHERE heap = $1", heap)

@@ -23,6 +23,9 @@ import (
 // startTimeout is how long a server may take to accept connections, recovery of a killed one included.
 const startTimeout = time.Minute
 
+// stopTimeout is how long an immediate shutdown may take.
+const stopTimeout = 20 * time.Second
+
 // Server is a PostgreSQL server. Its methods are for one goroutine.
 type Server struct {
 	programs string
@@ -239,7 +242,11 @@ func (s *Server) Stop() error {
 	if errors.Is(err, os.ErrProcessDone) {
 		err = nil
 	} else if err == nil {
-		<-s.exited // says that it was asked to
+		select {
+		case <-s.exited: // says that it was asked to
+		case <-time.After(stopTimeout):
+			err = s.Kill()
+		}
 	}
 	return errors.Join(err, os.RemoveAll(s.folder))
 }
