@@ -47,7 +47,8 @@
 //
 // # Guarantees
 //
-//   - A request of which a byte was written to an endpoint is never written a second time. ErrNotReached says that none was.
+//   - A request of which a byte was written to an endpoint is never written a second time, unless its Handler forwards it again.
+//     ErrNotReached says that none was, and ErrClosedIdle that it was most likely not read.
 //   - An answer that breaks off is never made to look complete: the client's connection is closed before the message has ended, or
 //     reset where the end is the close. One that fits a buffer and has a length is answered with an error instead.
 //   - A client's leaving ends its exchange within some 100 ms. Its closing of its sending side alone is taken for that too, as in

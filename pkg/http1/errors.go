@@ -11,6 +11,10 @@ var (
 	ErrNotReached = errors.New("the endpoint was not reached")
 	// ErrNoAnswer is given when an endpoint may have got some of a request and gave no valid answer.
 	ErrNoAnswer = errors.New("the endpoint gave no answer")
+	// ErrClosedIdle is given along with ErrNoAnswer when the endpoint has closed a connection that was used before and had no byte of an
+	// answer on it: as a rule the request has met the end of an idle connection and was not read. RFC 9110, section 9.2.2, says what may
+	// be forwarded again then.
+	ErrClosedIdle = errors.New("the connection was closed while it was idle")
 	// ErrCutShort is given when an answer broke off after some of it had been sent on. The client sees it cut short.
 	ErrCutShort = errors.New("the endpoint's answer broke off")
 	// ErrBody is given when the client's body is malformed.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -24,7 +25,8 @@ const (
 // forgotten if the answer then turns out to be none.
 //
 // It returns nil when the whole answer was sent. Otherwise the error is one of this package or wraps one, and Begun tells whether
-// something else can be answered. After ErrNotReached it may be called again, with another Pool.
+// something else can be answered. After ErrNotReached it may be called again, with another Pool, and
+// after ErrClosedIdle if the request may reach an endpoint twice.
 func (x *Exchange) Forward(p *Pool, target []byte, answered func(*Exchange, *Response)) error {
 	if !x.expect {
 		// A small body is worth waiting for, and one that is here already is as good as read.
@@ -244,6 +246,9 @@ func (x *Exchange) receive(e *endpointConn, p *Pool, answered func(*Exchange, *R
 	}
 	for interim := 0; ; interim++ {
 		if err := x.readAnswer(e, p); err != nil {
+			if interim == 0 && x.from.w == 0 && x.upload == nil && e.used && hungUp(err) {
+				err = fmt.Errorf("%w: %w", ErrClosedIdle, err)
+			}
 			return x.noAnswer(err)
 		}
 		switch {
@@ -279,6 +284,11 @@ func (x *Exchange) receive(e *endpointConn, p *Pool, answered func(*Exchange, *R
 		}
 		x.from.reset()
 	}
+}
+
+// hungUp tells whether the peer has closed the connection.
+func hungUp(err error) bool {
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // goOn asks the client for the body that the endpoint wants, or has let us wait for too long to say so.

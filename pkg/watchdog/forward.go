@@ -16,6 +16,7 @@ const (
 	frontHeadBytes = 1 << 20 // as net/http
 	frontFields    = 1 << 10
 	readAhead      = 4 << 10 // of a body
+	mostAgain      = 3       // for a request that has met the end of an idle connection
 )
 
 // newFront returns the server of HTTPMode, in front of rest, which gets what is rare: upgrades, HTTP/2, and our own paths.
@@ -114,7 +115,21 @@ func (m *httpMode) relay(x *http1.Exchange, answered func(*http1.Exchange, *http
 	if m.base != "" {
 		target = append([]byte(m.base), x.Target...)
 	}
-	return x.Forward(m.pool, target, answered)
+	err := x.Forward(m.pool, target, answered)
+	for again := 0; again < mostAgain && errors.Is(err, http1.ErrClosedIdle) && replayable(x); again++ {
+		m.pool.CloseIdle() // what is left is as old, or from a process that is gone
+		err = x.Forward(m.pool, target, answered)
+	}
+	return err
+}
+
+// replayable tells a request that may reach the function twice, as net/http's client, and so the of-watchdog, has it.
+func replayable(x *http1.Exchange) bool {
+	switch string(x.Method) {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return x.Length() == 0
+	}
+	return false
 }
 
 // spoolExchange is spoolRequest. A body that is short, and says so, needs no place of its own.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -197,5 +198,68 @@ func TestHTTPMode_DrainDeadline(t *testing.T) {
 	f.log.waitFor(t, "ending with invocations in flight")
 	if _, n := f.inFlight.empty(); n != 0 {
 		t.Errorf("%d in flight after the end", n)
+	}
+}
+
+// A request that meets the end of an idle connection is sent again if it may be, and no other is.
+func TestHTTPMode_ClosedIdle(t *testing.T) {
+	endpoint, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	seen := map[string]int{}
+	go func() {
+		for {
+			conn, err := endpoint.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				for requests := bufio.NewReader(conn); ; {
+					r, err := http.ReadRequest(requests)
+					if err != nil {
+						return
+					}
+					io.Copy(io.Discard, r.Body)
+					mu.Lock()
+					seen[r.URL.Path]++
+					lost := r.URL.Path != "/first" && seen[r.URL.Path] == 1
+					mu.Unlock()
+					if lost {
+						return
+					}
+					io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+				}
+			}()
+		}
+	}()
+	f := serve(t, "fprocess=cat", "mode=http", "DC_DIALECT=native", "healthcheck_interval=0", "upstream_url=http://"+endpoint.Addr().String())
+	t.Cleanup(func() { endpoint.Close() })
+	f.waitReady()
+	for i, r := range []struct {
+		method, body string
+		status, sent int
+	}{
+		{"GET", "", 200, 2}, {"HEAD", "", 200, 2}, {"OPTIONS", "", 200, 2},
+		{"POST", "", 502, 1}, {"GET", "x", 502, 1}, {"DELETE", "", 502, 1},
+	} {
+		// On one connection, so that what the first has used is idle when the second comes.
+		conn := f.raw(fmt.Sprintf("GET /first HTTP/1.1\r\nHost: x\r\n\r\n%s /%d HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s",
+			r.method, i, len(r.body), r.body))
+		answers := bufio.NewReader(conn)
+		for _, want := range []int{200, r.status} {
+			res, err := http.ReadResponse(answers, &http.Request{Method: r.method})
+			if err != nil || res.StatusCode != want {
+				t.Fatalf("%s %q: %+v, %v, want %d", r.method, r.body, res, err, want)
+			}
+			io.Copy(io.Discard, res.Body)
+		}
+		mu.Lock()
+		if sent := seen[fmt.Sprint("/", i)]; sent != r.sent {
+			t.Errorf("%s %q was sent %d times, want %d", r.method, r.body, sent, r.sent)
+		}
+		mu.Unlock()
 	}
 }
