@@ -37,6 +37,9 @@ The variables are those of the OpenFaaS watchdogs. Those needed most:
                  lambda_reports=true for Lambda's lines START, END and REPORT in the log
                  static: no process; the files in static_path (default /home/app/public)
   upstream_url   mode http: where the process serves (default http://127.0.0.1:$PORT, PORT 8082)
+  http_buffer_req_body
+                 mode http: true to read a whole request before it is forwarded, with its length;
+                 http_buffer_bytes is how long it may be (default 268435456, 256 MiB)
   exec_timeout   how long an invocation may run
   max_inflight   how many may run at once
   fork_body_bytes, fork_output_bytes

@@ -133,6 +133,8 @@
 //     (256 MiB by default) is answered 413, and one that cannot be kept 500. The caller can see an answer only when all was sent.
 //   - mode http is as strict with requests, and with the function's answers, as package http1: what could be understood in two ways is
 //     refused with 400, or 502. It adds no Content-Type to an answer that has none.
+//   - GET, HEAD, OPTIONS and TRACE without a body are sent again, as by the of-watchdog, if they have met the end of an idle connection to
+//     the function. Any other request is answered 502 then.
 //   - mode static follows no link and no path out of its folder. It warns of a missing folder, and in our own dialect refuses it.
 //   - mode is fork unless it is set, or the dialect is of. Modes inproc and afterburn are refused, and so is jwt_auth, rather than ignored.
 //     A setting that the mode does not heed is warned of.
@@ -147,7 +149,8 @@
 // # Guarantees
 //
 // No process outlives its invocation unless it has made a session of its own (setsid), when it lives until the container ends, or
-// the container has no /proc, when only the process group is killed. No zombie stays if this program is process 1 or a subreaper; an
+// the container has no /proc, when only the process group is killed. No zombie stays if this program is process 1 or a subreaper, again
+// with a /proc to see it in; an
 // exit that belongs to an invocation is taken by nobody else. No pipe of the function is left unread while an invocation may write into
 // it, but for the first milliseconds of a process, in which only one that has written nothing is left alone. An invocation that was taken
 // is answered, unless it outlives the drain deadline. What is in memory of a request and its answer is all of both in modes fork and
