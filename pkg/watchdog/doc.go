@@ -28,8 +28,8 @@
 //	                                     └─ static: a file
 //
 // In mode http package http1 stands before net/http, and serves and forwards what is plain: exchange is then what invoke is, and
-// httpMode.forward what ServeHTTP is. Upgrades, HTTP/2, CONNECT, absolute targets and whatever may be one of our own paths go on to
-// net/http, together with the rest of their connection, where ReverseProxy forwards.
+// httpMode.forward what ServeHTTP is. Our own paths are answered there too. Upgrades, HTTP/2, CONNECT and absolute targets go on to
+// net/http, where ReverseProxy forwards, and their connection is closed after that one request.
 //
 // The life of a watchdog:
 //

@@ -19,7 +19,7 @@ const (
 	mostAgain      = 3       // for a request that has met the end of an idle connection
 )
 
-// newFront returns the server of HTTPMode, in front of rest, which gets what is rare: upgrades, HTTP/2, and our own paths.
+// newFront returns the server of HTTPMode, in front of rest, which gets what is rare: upgrades, CONNECT and absolute targets.
 func (w *Watchdog) newFront(m *httpMode, rest *http.Server) (*http1.Server, error) {
 	return http1.NewServer(http1.ServerConfig{
 		Handler:     func(x *http1.Exchange) { w.exchange(m, x) },
@@ -36,8 +36,8 @@ func (w *Watchdog) newFront(m *httpMode, rest *http.Server) (*http1.Server, erro
 
 // exchange is invoke, without net/http.
 func (w *Watchdog) exchange(m *httpMode, x *http1.Exchange) {
-	if mayBeOurs(x.Target) {
-		x.Pass()
+	if serve := w.ownTarget(x.Target); serve != nil {
+		serveOwn(x, serve)
 		return
 	}
 	w.metrics.begin()
@@ -57,11 +57,6 @@ func (w *Watchdog) exchange(m *httpMode, x *http1.Exchange) {
 	if sent := x.Status(); sent != 0 {
 		status = sent
 	}
-}
-
-// mayBeOurs tells whether a target may name one of our own paths, which route decides: they all begin with /_, which may be escaped.
-func mayBeOurs(target []byte) bool {
-	return len(target) > 1 && (target[1] == '_' || target[1] == '%')
 }
 
 // forward is ServeHTTP, without net/http.

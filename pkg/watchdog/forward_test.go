@@ -21,10 +21,12 @@ func TestHTTPMode_Strict(t *testing.T) {
 	f.waitReady()
 	for request, want := range map[string]string{
 		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n": " 400 ",
-		"GET / HTTP/1.1\nHost: x\n\n":                                       " 400 ",
-		"GET / HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n":                        " 400 ",
-		"GET / HTTP/1.1\r\n\r\n":                                            " 400 ",
-		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nz": " 400 ",
+		"GET / HTTP/1.1\nHost: x\n\n":                                          " 400 ",
+		"GET / HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n":                           " 400 ",
+		"GET / HTTP/1.1\r\n\r\n":                                               " 400 ",
+		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nz":    " 400 ",
+		"POST /_/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nz": " 400 ",
+		"POST /%41 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nz": " 400 ",
 	} {
 		conn := f.raw(request + "GET /log?bytes=9 HTTP/1.1\r\nHost: x\r\n\r\n")
 		answer, err := io.ReadAll(conn)
@@ -34,6 +36,30 @@ func TestHTTPMode_Strict(t *testing.T) {
 	}
 	if strings.Contains(f.stderr.String(), "xxxxxxxxx") {
 		t.Error("a smuggled request was served")
+	}
+}
+
+// No request gets the next one on its connection past the engine: neither one for our own paths or what looks like them, nor one that
+// net/http serves.
+func TestHTTPMode_StrictLater(t *testing.T) {
+	f := serveHTTP(t, nil)
+	f.waitReady()
+	for first, refused := range map[string]bool{
+		"GET /_/health HTTP/1.1\r\nHost: x\r\n\r\n":                                 true,
+		"GET /%5f/ready?x HTTP/1.1\r\nHost: x\r\n\r\n":                              true,
+		"GET /_/x HTTP/1.1\r\nHost: x\r\n\r\n":                                      true,
+		"GET /%5f%zz HTTP/1.1\r\nHost: x\r\n\r\n":                                   true,
+		"GET http://x/c HTTP/1.1\r\nHost: x\r\n\r\n":                                false, // but closed
+		"GET http://x/_/ready HTTP/1.1\r\nHost: x\r\n\r\n":                          false,
+		"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: none\r\n\r\n": false,
+	} {
+		answer, err := io.ReadAll(f.raw(first + "GET /log?bytes=9 HTTP/1.1\nHost: x\n\n"))
+		if err != nil || strings.Contains(string(answer), "HTTP/1.1 400") != refused || strings.Count(string(answer), "Connection: close\r\n") != 1 {
+			t.Errorf("%q: %q, %v", first, answer, err)
+		}
+	}
+	if strings.Contains(f.stderr.String(), "xxxxxxxxx") {
+		t.Error("a request with bare line feeds was served")
 	}
 }
 

@@ -17,7 +17,7 @@ func TestHTTPMode_BufferBody(t *testing.T) {
 	for _, name := range []string{"http_buffer_req_body", "buffer_http"} {
 		f := serveHTTP(t, nil, name+"=true")
 		f.waitReady()
-		for _, path := range []string{"/", "/_/x"} {
+		for _, path := range []string{"/", "/upgrade"} {
 			for _, size := range []int{0, 1, 5000, spoolMemory - 1, spoolMemory, spoolMemory + 1, 3 << 20} {
 				for kind, from := range map[string]io.Reader{
 					"announced": strings.NewReader(strings.Repeat("x", size)),
@@ -29,7 +29,7 @@ func TestHTTPMode_BufferBody(t *testing.T) {
 						} else {
 							from = io.MultiReader(strings.NewReader(strings.Repeat("x", size)))
 						}
-						got := f.doCtx(context.Background(), "POST", path, from, header)
+						got := f.doCtx(context.Background(), "POST", path, from, append(toNetHTTP(path), header)...)
 						want := `"Body":"` + strings.Repeat("x", size) + `","Length":` + strconv.Itoa(size) + `,"Coding":null`
 						if got.status != 200 || !strings.Contains(got.body, want) {
 							t.Errorf("%s, %s, %s, %d bytes, %s: %d, %.200q ... %v", name, path, kind, size, header, got.status,
@@ -49,6 +49,14 @@ func TestHTTPMode_BufferBody(t *testing.T) {
 	}
 }
 
+// toNetHTTP is what makes net/http forward a request for a path that begins with /upgrade.
+func toNetHTTP(path string) []string {
+	if !strings.HasPrefix(path, "/upgrade") {
+		return nil
+	}
+	return []string{"Connection: Upgrade", "Upgrade: none"}
+}
+
 // Nothing of a request is sent to the function before all of it is there, nor anything of one that breaks off.
 func TestHTTPMode_BufferedBreaksOff(t *testing.T) {
 	f := serveHTTP(t, nil, "buffer_http=true", "read_timeout=300ms", "http_buffer_bytes=300000")
@@ -56,11 +64,11 @@ func TestHTTPMode_BufferedBreaksOff(t *testing.T) {
 	long := strings.Repeat("x", 300001)
 	for request, want := range map[string]int{
 		"POST /log?bytes=9 HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\nabc":                                     408,
-		"POST /_/log?bytes=9 HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\nabc":                                   408,
+		"POST http://x/log?bytes=9 HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\nabc":                             408,
 		"POST /log?bytes=9 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n":                              400,
-		"POST /_/log?bytes=9 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n":                            400,
+		"POST http://x/log?bytes=9 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n":                      400,
 		"POST /log?bytes=9 HTTP/1.1\r\nHost: x\r\nContent-Length: 300001\r\n\r\n":                                       413,
-		"POST /_/log?bytes=9 HTTP/1.1\r\nHost: x\r\nContent-Length: 300001\r\n\r\n":                                     413,
+		"POST http://x/log?bytes=9 HTTP/1.1\r\nHost: x\r\nContent-Length: 300001\r\n\r\n":                               413,
 		"POST /log?bytes=9 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n493e1\r\n" + long + "\r\n0\r\n\r\n": 413,
 	} {
 		res, err := http.ReadResponse(bufio.NewReader(f.raw(request)), nil)
@@ -76,7 +84,7 @@ func TestHTTPMode_BufferedBreaksOff(t *testing.T) {
 func TestHTTPMode_BufferedOutOfTime(t *testing.T) {
 	f := serveHTTP(t, nil, "buffer_http=true", "exec_timeout=300ms")
 	f.waitReady()
-	for _, path := range []string{"/", "/_/x"} {
+	for _, path := range []string{"/", "http://x/"} {
 		res, err := http.ReadResponse(bufio.NewReader(f.raw("POST "+path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\nabc")), nil)
 		if err != nil || res.StatusCode != 504 {
 			t.Errorf("%s: %+v, %v", path, res, err)
@@ -91,11 +99,11 @@ func TestHTTPMode_BufferedWithoutFolder(t *testing.T) {
 	}
 	f := serveHTTP(t, nil, "buffer_http=true", "suppress_lock=true", "TMPDIR="+file)
 	f.waitReady()
-	for _, path := range []string{"/", "/_/x"} {
-		if got := f.do("POST", path, strings.Repeat("x", spoolMemory+1)); got.status != 500 || !strings.Contains(got.body, "could not be kept") {
+	for _, path := range []string{"/", "/upgrade"} {
+		if got := f.do("POST", path, strings.Repeat("x", spoolMemory+1), toNetHTTP(path)...); got.status != 500 || !strings.Contains(got.body, "could not be kept") {
 			t.Errorf("%s: %+v", path, got)
 		}
-		if got := f.do("POST", path, strings.Repeat("x", spoolMemory)); got.status != 200 {
+		if got := f.do("POST", path, strings.Repeat("x", spoolMemory), toNetHTTP(path)...); got.status != 200 {
 			t.Errorf("%s: %+v", path, got)
 		}
 	}
@@ -120,13 +128,13 @@ func TestHTTPMode_AccessLog(t *testing.T) {
 		f := serveHTTP(t, nil, environ...)
 		f.waitReady()
 		for path, want := range map[string]string{
-			"/status?code=201": "status=201",
-			"/_/x":             "status=200",
-			"/abort":           "status=50", // 502, or 500
-			"/_/../abort":      "path=/_/../abort",
+			"/status?code=201":  "status=201",
+			"/upgrade":          "status=200",
+			"/abort":            "status=50", // 502, or 500
+			"/upgrade/../abort": "path=/upgrade/../abort",
 		} {
 			id := "call-" + strconv.Itoa(len(path))
-			f.do("GET", path, "", "X-Call-Id: "+id, "User-Agent: me")
+			f.do("GET", path, "", append(toNetHTTP(path), "X-Call-Id: "+id, "User-Agent: me")...)
 			f.log.waitFor(t, "call_id="+id+" status")
 			line := lineWith(f.log.String(), `msg="invocation ended"`, "call_id="+id)
 			if !strings.Contains(line, "level=INFO") || !strings.Contains(line, want) {

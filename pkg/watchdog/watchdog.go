@@ -231,21 +231,20 @@ func (w *Watchdog) server(calls context.Context) *http.Server {
 	if w.cfg.WriteTimeout > 0 {
 		srv.WriteTimeout = w.cfg.WriteTimeout + writeGrace
 	}
+	if w.cfg.Mode == HTTPMode {
+		// It gets one request of a connection. The next one is for package http1 to judge, on a connection of its own.
+		srv.SetKeepAlivesEnabled(false)
+	}
 	return srv
 }
 
 // route does without http.ServeMux, which would redirect paths with "//" or ".." in them that the function shall see.
 func (w *Watchdog) route(rw http.ResponseWriter, r *http.Request) {
-	switch r.URL.Path {
-	case "/_/health":
-		w.serveHealth(rw, r)
-	case readypush.ReadyPath:
-		w.serveReady(rw, r)
-	case readypush.UsagePath:
-		w.serveUsage(rw, r)
-	default:
-		w.invoke(rw, r)
+	if serve := w.ownPath(r.URL.Path); serve != nil {
+		serve(rw, r)
+		return
 	}
+	w.invoke(rw, r)
 }
 
 func (w *Watchdog) invoke(to http.ResponseWriter, r *http.Request) {
