@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"net/http"
 	"sync"
 
@@ -50,6 +51,9 @@ func newCall(r *http.Request, body []byte) (call, error) {
 func (i *Invoker) recorded(ctx context.Context, f *function.Function, c call) (answer, bool, error) {
 	r, found, err := i.cfg.Store.Recorded(ctx, f.Heap(), c.id)
 	switch {
+	case errors.Is(err, function.ErrNotFound):
+		// The contract is so new that its heap is yet to be made, or it is being deleted: Commit will tell.
+		return answer{}, false, nil
 	case err != nil || !found:
 		return answer{}, false, err
 	case r.Digest != c.digest:

@@ -64,6 +64,22 @@ func TestServeContract_RepeatGetsTheRecordedAnswer(t *testing.T) {
 	}
 }
 
+// The heap of a new contract may come later than its first call, which waits for a replica.
+func TestServeContract_HeapThatIsYetToCome(t *testing.T) {
+	var b *bench
+	b = newBench(t, func(w http.ResponseWriter, r *http.Request) {
+		if err := b.store.Create(r.Context(), b.contract.Heap()); err != nil {
+			t.Error(err)
+		}
+		io.WriteString(w, `{"a": 1}`)
+	}, nil)
+	b.contract.ID = "2"
+	if answer, body := b.do(b.repeat("a", "{}")); answer.StatusCode != 200 || body != `{"a": 1}` {
+		t.Errorf("status %d, %q", answer.StatusCode, body)
+	}
+	b.wantHeap(map[string]string{"a": "1"})
+}
+
 func TestServeContract_RepeatWaitsForTheFirst(t *testing.T) {
 	var runs atomic.Int64
 	began, release := make(chan struct{}), make(chan struct{})
