@@ -11,7 +11,7 @@ import (
 )
 
 // stderrPatience is how long an invocation that is over waits for the end of its stderr. Its processes are dead by then, so that
-// only one which escaped into a session of its own can hold the pipe open.
+// only one which escaped into a session of its own can hold the pipe open. What the pipe holds then is still logged: see teePipe.
 const stderrPatience = 100 * time.Millisecond
 
 // exitError is how a forked process ended that did not end well.
@@ -307,7 +307,7 @@ func (c *call) closeOurs() {
 
 func (c *call) logErrors() {
 	defer close(c.logged)
-	c.log.copy(c.stderr)
+	c.log.copy(newTeePipe(c.stderr, io.Discard))
 }
 
 // wait collects at most so many bytes of output. It returns nil when everybody has closed stdout and the leader has exited, else

@@ -118,7 +118,7 @@ func (m *httpMode) spawn() error {
 		m.closePipes()
 		return err
 	}
-	stdout, stderr := m.pipes[1], m.pipes[2]
+	stdout, stderr := newTeePipe(m.pipes[1], io.Discard), newTeePipe(m.pipes[2], io.Discard)
 	m.readers.Go(func() { m.stdout.copy(stdout) })
 	m.readers.Go(func() { m.stderr.copy(stderr) })
 	return nil

@@ -70,6 +70,7 @@ func atEnd(fd int) bool {
 // pending is how much there is to read from a pipe.
 func pending(fd int) int {
 	var n int32
+	// FIONREAD has another name in package syscall on each system: ioctl_tty(2).
 	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCINQ, uintptr(unsafe.Pointer(&n)))
 	if errno != 0 {
 		panic("watchdog: a pipe that does not tell what it holds: " + errno.Error())

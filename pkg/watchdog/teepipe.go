@@ -1,19 +1,25 @@
 package watchdog
 
 import (
+	"errors"
 	"io"
 	"os"
 	"sync"
 	"syscall"
-	"unsafe"
 )
 
-// teePipe is a pipe that copies what is read from it, and can tell whether the copy has all that was written so far: a reader that
-// has taken something out of the pipe may not have got further yet.
+// teePipe is a pipe that the function logs into. It copies what is read from it, and can tell whether the copy has all that was written
+// so far: a reader that has taken something out of the pipe may not have got further yet.
+//
+// When it is given up (giveUpAfter), what it holds at the next read is still read, and then it is at its end. So whoever is late to read
+// what a process has left behind loses none of it, and a process that writes on and on keeps nobody.
 type teePipe struct {
 	file *os.File
 	raw  syscall.RawConn
 	copy io.Writer // never fails
+
+	givenUp bool // owned by the reader, as is left
+	left    int  // what it held then, less what has been read since
 
 	mu sync.Mutex // held from taking bytes out of the pipe until they are copied
 }
@@ -35,6 +41,9 @@ func (p *teePipe) Read(b []byte) (n int, err error) {
 		n, err = p.take(int(fd), b)
 		return err != syscall.EAGAIN
 	})
+	if errors.Is(waitErr, os.ErrDeadlineExceeded) {
+		waitErr = p.raw.Control(func(fd uintptr) { n, err = p.takeLeft(int(fd), b) })
+	}
 	switch {
 	case waitErr != nil:
 		return 0, waitErr
@@ -60,16 +69,26 @@ func (p *teePipe) take(fd int, b []byte) (n int, err error) {
 	return max(n, 0), err
 }
 
+// takeLeft is take within what there was when it was first called.
+func (p *teePipe) takeLeft(fd int, b []byte) (n int, err error) {
+	if !p.givenUp {
+		p.givenUp, p.left = true, pending(fd)
+	}
+	if p.left == 0 {
+		return 0, nil
+	}
+	n, err = p.take(fd, b[:min(len(b), p.left)])
+	p.left -= n
+	return n, err
+}
+
 // drained tells whether everything that was written before has been copied.
 func (p *teePipe) drained() bool {
-	var waiting int32
+	waiting := 0
 	err := p.raw.Control(func(fd uintptr) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		// FIONREAD has another name in package syscall on each system: ioctl_tty(2).
-		if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCINQ, uintptr(unsafe.Pointer(&waiting))); errno != 0 {
-			waiting = 0 // nothing can be said of it
-		}
+		waiting = pending(int(fd))
 	})
 	return err != nil || waiting == 0 // a closed pipe was read to its end, or given up
 }

@@ -58,20 +58,58 @@ func TestTeePipe(t *testing.T) {
 	}
 }
 
+// Who was late to read gets what was written before the pipe was given up, and no more, though one that escaped writes on and on.
 func TestTeePipe_GivenUp(t *testing.T) {
 	checkLeaks(t)
 	ours, childs, err := outPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closeFD(childs)
+	theirs := nonblocking(childs)
+	defer theirs.Close()
 	defer ours.Close()
-	p := newTeePipe(ours, io.Discard)
+	fill := func() int {
+		n, err := theirs.Write(make([]byte, 1<<20)) // as much as fits
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal(err)
+		}
+		return n
+	}
+	theirs.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+	held := fill()
+	copied := newLogBuffer()
+	p := newTeePipe(ours, copied)
 	giveUpAfter(ours, 0)
-	if n, err := p.Read(make([]byte, 8)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+	if n, err := p.Read(nil); n != 0 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
-	if n, err := p.Read(nil); n != 0 || err != nil {
+	read := 0
+	for buf := make([]byte, 5000); ; {
+		n, err := p.Read(buf)
+		read += n
+		if err == io.EOF {
+			break
+		}
+		if err != nil || read > held {
+			t.Fatalf("%d bytes of %d, %v", read, held, err)
+		}
+		theirs.SetWriteDeadline(time.Now().Add(time.Millisecond))
+		fill()
+	}
+	if read != held || len(copied.String()) != held {
+		t.Errorf("%d bytes read, %d copied, of %d", read, len(copied.String()), held)
+	}
+}
+
+func TestTeePipe_GivenUpEmpty(t *testing.T) {
+	ours, childs, err := outPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFD(childs)
+	defer ours.Close()
+	giveUpAfter(ours, 0)
+	if n, err := newTeePipe(ours, io.Discard).Read(make([]byte, 8)); n != 0 || err != io.EOF {
 		t.Errorf("%d, %v", n, err)
 	}
 }
