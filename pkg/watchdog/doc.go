@@ -116,6 +116,7 @@
 //     serve, and a function that has it by then keeps it. A caller that went away before it was answered counts as code 499.
 //   - Modes fork and serializing take bodies of fork_body_bytes at most (else 413) and outputs of fork_output_bytes (else the process is
 //     killed and 500 answered). Both are 32 MiB by default: what is held for one caller must not end the container.
+//     A body that is refused is read on and thrown away for 5 s at most, so that a caller who sends all of it sees why.
 //   - The limit of an invocation counts from its headers, so that reading its body is part of it.
 //   - write_timeout is no limit unless it is set, and 0 means none.
 //   - A connection to the function waits until it listens, up to 30 s. With a ready_path it waits for that; readiness does too.

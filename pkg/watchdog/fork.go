@@ -133,6 +133,9 @@ func (m *forkMode) invoke(w http.ResponseWriter, r *http.Request, answer answere
 	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		answer(w, r, nil, ctx.Err(), time.Since(started))
 		return
+	case err == errBodyTooBig:
+		m.refuseBody(w, r)
+		return
 	case err != nil:
 		m.refuse(w, requestStatus(err), err)
 		return
@@ -160,6 +163,9 @@ func allowedMethod(method string) bool {
 	}
 	return false
 }
+
+// refusedBody is how long the body of a request that was refused may go on to come.
+const refusedBody = 5 * time.Second
 
 // errBodyTooBig refuses a request that is longer than may be held.
 var errBodyTooBig = errors.New("the request's body is longer than fork_body_bytes allows")
@@ -320,6 +326,24 @@ func (m *forkMode) send(w http.ResponseWriter, status int, body []byte) {
 			return // a caller that went away meanwhile is none of the function's business
 		}
 	}
+}
+
+// refuseBody answers at once, and then throws away what still comes of the body: a caller that is busy sending cannot read the answer, and
+// would lose it if the connection was closed meanwhile (RFC 9112, section 9.6). The connection is not used again.
+func (m *forkMode) refuseBody(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Connection", "close")
+	if r.Header.Get("Expect") != "" {
+		m.refuse(w, http.StatusRequestEntityTooLarge, errBodyTooBig) // nothing comes
+		return
+	}
+	control := http.NewResponseController(w)
+	// HTTP/1.1 connections can do it; an error means that this one cannot, and ends the reading below.
+	_ = control.EnableFullDuplex()
+	m.refuse(w, http.StatusRequestEntityTooLarge, errBodyTooBig)
+	if control.Flush() != nil || control.SetReadDeadline(time.Now().Add(refusedBody)) != nil {
+		return // the caller has gone
+	}
+	_, _ = io.Copy(io.Discard, r.Body) // until its end, the caller's, or that of our patience
 }
 
 func (m *forkMode) debugHeaders(direction string, h http.Header) {

@@ -197,18 +197,27 @@ func TestForkMode_BodyCutShortRunsNothing(t *testing.T) {
 	}
 }
 
-// Refused from its length, before any of it is read. A caller that keeps connections is given the time to see why.
+// Refused from its length, before any of it is read, and yet whoever sends all of it before he reads gets the answer.
 func TestForkMode_BodyOf33MiB(t *testing.T) {
-	f := serve(t, "fprocess=wc -c")
-	transport := &http.Transport{}
-	defer transport.CloseIdleConnections()
-	res, err := (&http.Client{Transport: transport}).Post(f.url, "", bytes.NewReader(make([]byte, 33<<20)))
-	if err != nil {
-		t.Fatal(err)
+	for _, header := range []string{"", "Connection: close\r\n"} {
+		f := serve(t, "fprocess=wc -c")
+		conn := f.raw(fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n", header, 33<<20))
+		if n, err := conn.Write(make([]byte, 33<<20)); err != nil {
+			t.Errorf("%q: sent %d bytes: %v", header, n, err)
+		}
+		text, err := io.ReadAll(conn)
+		if !strings.HasPrefix(string(text), "HTTP/1.1 413 ") || !strings.Contains(string(text), "fork_body_bytes") || err != nil {
+			t.Errorf("%q: %q, %v", header, text, err)
+		}
 	}
-	defer res.Body.Close()
-	if text, err := io.ReadAll(res.Body); res.StatusCode != 413 || !strings.Contains(string(text), "fork_body_bytes") {
-		t.Errorf("%d %q, %v", res.StatusCode, text, err)
+}
+
+// One that waits to be told to send is refused without.
+func TestForkMode_BodyOf33MiBAnnounced(t *testing.T) {
+	f := serve(t, "fprocess=wc -c")
+	conn := f.raw(fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", 33<<20))
+	if text, err := io.ReadAll(conn); !strings.HasPrefix(string(text), "HTTP/1.1 413 ") || err != nil {
+		t.Errorf("%q, %v", text, err)
 	}
 }
 
