@@ -39,6 +39,7 @@ func TestTeePipe(t *testing.T) {
 			if time.Now().After(deadline) {
 				t.Fatal("nobody reads")
 			}
+			time.Sleep(time.Microsecond) // leaves the processor, if there is but one, to whoever reads
 		}
 		if got := copied.String(); got != written.String() {
 			t.Fatalf("%d of %d bytes were copied when all was said to be", len(got), written.Len())
