@@ -59,8 +59,10 @@ func toNetHTTP(path string) []string {
 
 // Nothing of a request is sent to the function before all of it is there, nor anything of one that breaks off.
 func TestHTTPMode_BufferedBreaksOff(t *testing.T) {
-	f := serveHTTP(t, nil, "buffer_http=true", "read_timeout=300ms", "http_buffer_bytes=300000")
+	f := serveHTTP(t, nil, "buffer_http=true", "http_buffer_bytes=300000")
 	f.waitReady()
+	impatient := serveHTTP(t, nil, "buffer_http=true", "http_buffer_bytes=300000", "read_timeout=300ms")
+	impatient.waitReady()
 	long := strings.Repeat("x", 300001)
 	for request, want := range map[string]int{
 		"POST /log?bytes=9 HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\nabc":                                     408,
@@ -71,12 +73,16 @@ func TestHTTPMode_BufferedBreaksOff(t *testing.T) {
 		"POST http://x/log?bytes=9 HTTP/1.1\r\nHost: x\r\nContent-Length: 300001\r\n\r\n":                               413,
 		"POST /log?bytes=9 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n493e1\r\n" + long + "\r\n0\r\n\r\n": 413,
 	} {
-		res, err := http.ReadResponse(bufio.NewReader(f.raw(request)), nil)
+		to := f
+		if want == http.StatusRequestTimeout {
+			to = impatient
+		}
+		res, err := http.ReadResponse(bufio.NewReader(to.raw(request)), nil)
 		if err != nil || res.StatusCode != want {
 			t.Errorf("%.100q: %+v, %v", request, res, err)
 		}
 	}
-	if strings.Contains(f.stderr.String(), "xxxxxxxxx") {
+	if strings.Contains(f.stderr.String()+impatient.stderr.String(), "xxxxxxxxx") {
 		t.Error("a request that was not whole reached the function")
 	}
 }

@@ -116,6 +116,9 @@ func (s *stream) run(ctx context.Context, vars requestVars) (err error) {
 		err = s.waitExited(ctx)
 	}
 	killed := context.Cause(ctx) // before stopFeeding makes the body break off
+	if err != nil {
+		s.proc.signal(syscall.SIGKILL) // before its stdin is closed
+	}
 	s.stopFeeding()
 	s.exit = s.finish()
 	s.linger()
@@ -176,11 +179,12 @@ func (s *stream) feed() {
 			_ = s.stdin.Close() // nobody reads it
 		}
 		if err != nil {
-			_ = s.stdin.Close() // everything is written, or is not wanted
 			if err != io.EOF {
 				s.broken = err
 				s.end(&bodyError{err}) // does nothing if it is over anyway
+				s.proc.signal(syscall.SIGKILL)
 			}
+			_ = s.stdin.Close() // everything is written, or nobody is left to take this for the end of a whole body
 			return
 		}
 	}
