@@ -131,7 +131,7 @@ lint: tools $(STAMP)/staticcheck-$(STATICCHECK_VERSION) ## gofmt, go vet, static
 .PHONY: test-unit
 test-unit: test-packages ## unit tests of every module, with the race detector
 	@for m in $(OWN); do echo "==> test $$m"; (cd $$m && \
-		CGO_ENABLED=1 go test -race $$(go list ./... | grep -v -e '/test/e2e$$')); done
+		CGO_ENABLED=1 go test -race -timeout 20m $$(go list ./... | grep -v -e '/test/e2e$$')); done
 	@echo "==> test examples/balance"; python3 -B -m unittest discover -s examples/balance
 
 .PHONY: test-fuzz
