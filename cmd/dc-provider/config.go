@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
+	"github.com/dragonchain/dc-provider/pkg/heapstore"
 )
 
 // config is what flags, environment and mounted secrets say. Nothing below main reads any of them.
@@ -34,6 +35,7 @@ type config struct {
 	drainTimeout      time.Duration
 	queueDepth        int
 	heapQuotaBytes    int64
+	callRetention     time.Duration
 	registryMirrors   map[string]string
 	logLevel          slog.Level
 	accessLogShare    float64
@@ -77,6 +79,7 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.DurationVar(&c.drainTimeout, "drain-timeout", time.Minute, "how long calls in flight may go on after that")
 	flags.IntVar(&c.queueDepth, "queue-depth", 1024, "how many calls of one function may `wait` for a replica; more are answered 429")
 	flags.StringVar(&quota, "heap-quota", "64Mi", "`bytes` that one contract may keep, unless its annotation says otherwise")
+	flags.DurationVar(&c.callRetention, "call-retention", heapstore.DefaultRecordAge, "how long a contract's answer to a call id is kept for repeats of the call")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	flags.Float64Var(&c.accessLogShare, "access-log", 0, "`share` of the calls of functions to log, a line each: 0 for none, 0.01 for one in a hundred, 1 for all")
 	flags.BoolVar(&c.printVersion, "version", false, "print the version and exit")
@@ -112,6 +115,9 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	}
 	if c.queueDepth <= 0 {
 		return config{}, fmt.Errorf("queue depth %d: give a number above zero", c.queueDepth)
+	}
+	if c.callRetention <= 0 {
+		return config{}, fmt.Errorf("call retention %v: give a duration above zero", c.callRetention)
 	}
 	if c.lameDuck < 0 {
 		return config{}, fmt.Errorf("lame duck %v: give a duration, or 0", c.lameDuck)

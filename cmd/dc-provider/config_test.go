@@ -25,6 +25,9 @@ func TestParseConfig_Defaults(t *testing.T) {
 	if c.store != (storeConfig{boltFile: "/var/lib/dc-provider/heap.db"}) || c.heapQuotaBytes != 64<<20 {
 		t.Errorf("store %+v with a quota of %d bytes", c.store, c.heapQuotaBytes)
 	}
+	if c.callRetention != 24*time.Hour {
+		t.Errorf("answers are kept for %v", c.callRetention)
+	}
 	if c.callTimeout != time.Minute || c.logLevel != slog.LevelInfo {
 		t.Errorf("call timeout %v, log level %v", c.callTimeout, c.logLevel)
 	}
@@ -94,6 +97,7 @@ func TestParseConfig_Refuses(t *testing.T) {
 		{"a share above all", "--access-log=1.5", "give a share from 0 to 1"},
 		{"a share that is none", "--access-log=NaN", "give a share from 0 to 1"},
 		{"a negative timeout", "--call-timeout=-1s", "call timeout"},
+		{"answers that are not kept", "--call-retention=0s", "call retention 0s"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := parseConfig([]string{test.arg}, noEnv, t.Output())

@@ -38,7 +38,7 @@ type provider struct {
 // build makes the parts and joins them: what one needs of another it gets as a function here.
 func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err error) {
 	p := &provider{cfg: cfg, log: log, metrics: prometheus.NewRegistry()}
-	p.store = newStore(cfg.store, cfg.heapQuotaBytes, cfg.wakeTimeout, log)
+	p.store = newStore(cfg, log)
 	if p.cluster, err = p.newCluster(s); err != nil {
 		return nil, err
 	}

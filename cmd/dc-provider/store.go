@@ -34,15 +34,15 @@ type store struct {
 	idle  chan struct{} // closed when the last call has ended after ended was set
 }
 
-// newStore returns the store that c names.
-func newStore(c storeConfig, quotaBytes int64, patience time.Duration, log *slog.Logger) *store {
-	s := &store{patience: patience, opened: make(chan struct{}), idle: make(chan struct{})}
+// newStore returns the store that c names, with c's bounds. Zero bounds are the store's own.
+func newStore(c config, log *slog.Logger) *store {
+	s := &store{patience: c.wakeTimeout, opened: make(chan struct{}), idle: make(chan struct{})}
 	s.openOnce = func(context.Context) (heapstore.Store, error) {
-		return bolt.Open(c.boltFile, bolt.Options{LockTimeout: lockPatience, QuotaBytes: quotaBytes})
+		return bolt.Open(c.store.boltFile, bolt.Options{LockTimeout: lockPatience, QuotaBytes: c.heapQuotaBytes, RecordAge: c.callRetention})
 	}
-	if c.postgresDSN != "" {
+	if c.store.postgresDSN != "" {
 		s.openOnce = func(ctx context.Context) (heapstore.Store, error) {
-			return postgres.Open(ctx, c.postgresDSN, postgres.Options{QuotaBytes: quotaBytes, Log: log})
+			return postgres.Open(ctx, c.store.postgresDSN, postgres.Options{QuotaBytes: c.heapQuotaBytes, RecordAge: c.callRetention, Log: log})
 		}
 	}
 	return s

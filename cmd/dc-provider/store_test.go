@@ -18,7 +18,7 @@ var quietLog = slog.New(slog.DiscardHandler)
 // newOpenStore opens the store at path and closes it with the test.
 func newOpenStore(t *testing.T, path string) *store {
 	t.Helper()
-	s := newStore(storeConfig{boltFile: path}, 0, time.Minute, quietLog)
+	s := newStore(config{store: storeConfig{boltFile: path}, wakeTimeout: time.Minute}, quietLog)
 	if opened, err := s.open(t.Context(), quietLog); !opened || err != nil {
 		t.Fatalf("open the store: %t, %v", opened, err)
 	}
@@ -44,7 +44,7 @@ func TestStore_HandOver(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	next := newStore(storeConfig{boltFile: path}, 0, time.Minute, quietLog)
+	next := newStore(config{store: storeConfig{boltFile: path}, wakeTimeout: time.Minute}, quietLog)
 	opened := make(chan error, 1)
 	go func() {
 		_, err := next.open(t.Context(), quietLog)
@@ -103,7 +103,7 @@ func TestStore_HandOver(t *testing.T) {
 
 func TestStore_CallsWaitNoLongerThanTheyMay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStore(storeConfig{boltFile: "never opened"}, 0, time.Minute, quietLog)
+		s := newStore(config{store: storeConfig{boltFile: "never opened"}, wakeTimeout: time.Minute}, quietLog)
 		began := time.Now()
 		if _, err := s.begin(t.Context()); !errors.Is(err, heapstore.ErrLocked) || time.Since(began) != time.Minute {
 			t.Errorf("got %v after %v", err, time.Since(began))
@@ -128,9 +128,51 @@ func TestStore_DrainEndsWithItsContext(t *testing.T) {
 	s.drain(ctx)
 }
 
+// TestStore_CallRetention has answers kept for as long as the flag says: the newest stays, one that is too old goes with the
+// next commit.
+func TestStore_CallRetention(t *testing.T) {
+	for name, test := range map[string]struct {
+		flag string
+		kept bool
+	}{
+		"shorter than the time between two calls": {"--call-retention=1ns", false},
+		"longer": {"--call-retention=1h", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := parseConfig([]string{test.flag, "--store=bolt:" + filepath.Join(t.TempDir(), "heap.db")}, noEnv, t.Output())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := newStore(c, quietLog)
+			if opened, err := s.open(t.Context(), quietLog); !opened || err != nil {
+				t.Fatalf("open the store: %t, %v", opened, err)
+			}
+			defer func() {
+				if err := s.close(); err != nil {
+					t.Error(err)
+				}
+			}()
+			heap := newFunction(true).Heap()
+			if err := s.Create(t.Context(), heap); err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range []string{"first", "second"} {
+				if err := s.Commit(t.Context(), heap, heapstore.Commit{CallID: id}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for id, want := range map[string]bool{"first": test.kept, "second": true} {
+				if _, found, err := s.Recorded(t.Context(), heap, id); err != nil || found != want {
+					t.Errorf("call %q is recorded: %t, %v, want %t", id, found, err, want)
+				}
+			}
+		})
+	}
+}
+
 // What cannot be waited for is told at once: an update to a provider that cannot use the store leaves the old one serving.
 func TestStore_OpenFails(t *testing.T) {
-	s := newStore(storeConfig{boltFile: filepath.Join(t.TempDir(), "no such folder", "heap.db")}, 0, time.Minute, quietLog)
+	s := newStore(config{store: storeConfig{boltFile: filepath.Join(t.TempDir(), "no such folder", "heap.db")}, wakeTimeout: time.Minute}, quietLog)
 	if opened, err := s.open(t.Context(), quietLog); opened || err == nil {
 		t.Errorf("opened %t, %v", opened, err)
 	}
@@ -144,7 +186,7 @@ func TestStore_OpenEndsWithItsContext(t *testing.T) {
 	newOpenStore(t, path)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if opened, err := newStore(storeConfig{boltFile: path}, 0, time.Minute, quietLog).open(ctx, quietLog); opened || err != nil {
+	if opened, err := newStore(config{store: storeConfig{boltFile: path}, wakeTimeout: time.Minute}, quietLog).open(ctx, quietLog); opened || err != nil {
 		t.Errorf("opened %t, %v", opened, err)
 	}
 }
