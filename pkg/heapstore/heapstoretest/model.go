@@ -1,12 +1,15 @@
 package heapstoretest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,13 +20,16 @@ import (
 // modelSteps is how many random operations one seed makes.
 const modelSteps = 600
 
+// modelCalls is how many call ids there are.
+const modelCalls = 40
+
 // testModel compares a store with a map. The last seed is new at every run; it is printed when the comparison fails.
 func testModel(t *testing.T, d Driver) {
 	for _, seed := range []uint64{1, 2, uint64(time.Now().UnixNano())} {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			m := &model{
 				t: t, driver: d, folder: t.TempDir(), random: rand.New(rand.NewPCG(seed, 0)),
-				heaps: map[function.Heap]map[string]string{},
+				heaps: map[function.Heap]map[string]string{}, calls: map[function.Heap]map[string]byte{},
 			}
 			m.reopen()
 			defer m.close()
@@ -43,25 +49,32 @@ type model struct {
 	random *rand.Rand
 	store  heapstore.Store
 	heaps  map[function.Heap]map[string]string
+	// calls has, of each call id that has taken effect, a number that is in its record.
+	calls map[function.Heap]map[string]byte
 }
 
 func (m *model) step() {
 	h := heap(fmt.Sprintf("f%d", m.random.IntN(3)), fmt.Sprint(m.random.IntN(2)))
 	switch n := m.random.IntN(100); {
-	case n < 60:
+	case n < 50:
 		m.commit(h)
-	case n < 75:
+	case n < 60:
+		m.commitAtOnce(h)
+	case n < 70:
 		m.get(h)
+	case n < 75:
+		m.recorded(h, m.callID())
 	case n < 85:
 		m.list(h)
 	case n < 92:
 		m.check("create", m.store.Create(m.t.Context(), h), nil)
 		if m.heaps[h] == nil {
-			m.heaps[h] = map[string]string{}
+			m.heaps[h], m.calls[h] = map[string]string{}, map[string]byte{}
 		}
 	case n < 97:
 		m.check("drop", m.store.Drop(m.t.Context(), h), nil)
 		delete(m.heaps, h)
+		delete(m.calls, h)
 	default:
 		m.close()
 		m.reopen()
@@ -85,23 +98,78 @@ func (m *model) commit(h function.Heap) {
 		}
 		batch = append(batch, w)
 	}
-	quotaBytes := int64(1 + m.random.IntN(100_000))
+	c := function.Commit{Writes: batch, QuotaBytes: int64(1 + m.random.IntN(100_000))}
+	if m.random.IntN(2) == 0 {
+		c.CallID, c.Record = m.callID(), record(byte(m.random.IntN(256)))
+	}
 	after := maps.Clone(m.heaps[h])
 	for _, w := range batch {
 		if after != nil {
 			after[w.Key] = string(w.Value)
 		}
 	}
+	_, repeated := m.calls[h][c.CallID]
 	switch {
 	case want != nil:
 	case after == nil:
 		want = heapstore.ErrNoHeap
-	case size(after) > quotaBytes && size(after) > size(m.heaps[h]):
+	case repeated:
+		want = heapstore.ErrRecorded
+	case size(after) > c.QuotaBytes && size(after) > size(m.heaps[h]):
 		want = heapstore.ErrQuota
 	default:
 		m.heaps[h] = after
+		if c.CallID != "" {
+			m.calls[h][c.CallID] = c.Record.Digest[0]
+		}
 	}
-	m.check("commit", m.store.Commit(m.t.Context(), h, function.Commit{Writes: batch, QuotaBytes: quotaBytes}), want)
+	m.check("commit", m.store.Commit(m.t.Context(), h, c), want)
+}
+
+// commitAtOnce makes commits with the same call id at the same time. If the call has taken effect before, none of them
+// does, and otherwise one, whichever it is.
+func (m *model) commitAtOnce(h function.Heap) {
+	const callers = 4
+	id, key := m.callID(), m.key()
+	errs := make([]error, callers)
+	var committing sync.WaitGroup
+	for caller := range errs {
+		committing.Go(func() {
+			errs[caller] = m.store.Commit(m.t.Context(), h, function.Commit{
+				Writes: writes(key, fmt.Sprint(caller)), CallID: id, Record: record(byte(caller)),
+			})
+		})
+	}
+	committing.Wait()
+	_, repeated := m.calls[h][id]
+	for caller, err := range errs {
+		switch {
+		case m.heaps[h] == nil:
+			m.check("commit at once", err, heapstore.ErrNoHeap)
+		case err == nil && !repeated:
+			m.heaps[h][key], m.calls[h][id] = fmt.Sprint(caller), byte(caller)
+			repeated = true
+		default:
+			m.check("commit at once", err, heapstore.ErrRecorded)
+		}
+	}
+	if m.heaps[h] != nil && !repeated {
+		m.t.Fatalf("call %q of %v was made %d times at once and never took effect", id, h, callers)
+	}
+	m.recorded(h, id)
+}
+
+// recorded looks up a call.
+func (m *model) recorded(h function.Heap, id string) {
+	m.t.Helper()
+	got, found, err := m.store.Recorded(m.t.Context(), h, id)
+	number, want := m.calls[h][id]
+	switch {
+	case m.heaps[h] == nil:
+		m.check("look up a call", err, heapstore.ErrNoHeap)
+	case err != nil || found != want || found && !reflect.DeepEqual(got, record(number)):
+		m.t.Fatalf("call %q of %v is recorded: %t, %+v, %v, want %t, %+v", id, h, found, got, err, want, record(number))
+	}
 }
 
 func (m *model) get(h function.Heap) {
@@ -153,7 +221,20 @@ func (m *model) compare() {
 		if !maps.Equal(got, want) {
 			m.t.Fatalf("%v has %d keys, want %d, or another value", h, len(got), len(want))
 		}
+		for n := range modelCalls {
+			m.recorded(h, fmt.Sprint(n))
+		}
 	}
+}
+
+// callID is one of a few, so that many are repeats.
+func (m *model) callID() string { return fmt.Sprint(m.random.IntN(modelCalls)) }
+
+// record is one that a number tells from others.
+func record(number byte) function.Record {
+	return function.Record{Digest: [32]byte{number}, Answer: function.Answer{
+		Status: 200, Body: bytes.Repeat([]byte{number}, 10*int(number)), Header: map[string][]string{}, Trailer: map[string][]string{},
+	}}
 }
 
 // key is one of a few, so that they meet; some share a prefix, some are long enough to split pages.
