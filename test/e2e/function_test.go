@@ -110,7 +110,7 @@ func takeAway(t *testing.T, path, body string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
 	defer cancel()
-	a, err := gateway.send(ctx, request{method: http.MethodDelete, path: path, body: body})
+	a, err := gateway.insist(ctx, request{method: http.MethodDelete, path: path, body: body})
 	if err != nil || a.status != http.StatusAccepted && a.status != http.StatusNotFound {
 		t.Errorf("delete %s: %v %d %q", body, err, a.status, a.body)
 	}

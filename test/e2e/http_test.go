@@ -3,9 +3,11 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -61,6 +63,22 @@ func (l listener) send(ctx context.Context, q request) (answer, error) {
 	return answer{res.StatusCode, res.Header, string(body)}, err
 }
 
+// insist sends q again for as long as the connection is refused, which carries no request: on a busy node the next provider may
+// not be ready yet when one whose pod was deleted ends.
+func (l listener) insist(ctx context.Context, q request) (answer, error) {
+	for {
+		a, err := l.send(ctx, q)
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			return a, err
+		}
+		select {
+		case <-ctx.Done():
+			return a, err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
 func (l listener) request(ctx context.Context, q request) (*http.Request, error) {
 	r, err := http.NewRequestWithContext(ctx, q.method, l.url+q.path, strings.NewReader(q.body))
 	if err != nil {
@@ -107,7 +125,7 @@ func (l listener) do(t *testing.T, method, path, body string) answer {
 
 func (l listener) ask(t *testing.T, q request) answer {
 	t.Helper()
-	a, err := l.send(t.Context(), q)
+	a, err := l.insist(within(t, callTimeout), q)
 	if err != nil {
 		t.Fatalf("%s %s: %v", q.method, q.path, err)
 	}
