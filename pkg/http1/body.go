@@ -116,6 +116,7 @@ type body struct {
 	stage    stage
 	trailer  []byte // lines, of a chunked body at its end
 	trailers int
+	got      int64 // bytes that were read, without framing
 	err      error // whatever ended it: io.EOF is its end
 }
 
@@ -143,6 +144,7 @@ func (b *body) read(p []byte, wait bool) (n int, err error) {
 	} else {
 		n, b.err = b.readPlain(p, wait)
 	}
+	b.got += int64(n)
 	return n, b.err
 }
 

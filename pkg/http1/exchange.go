@@ -42,6 +42,7 @@ type Exchange struct {
 	from   source // the endpoint's connection
 	res    Response
 	answer body // the endpoint's
+	dialed time.Duration
 	upload *upload
 }
 
@@ -61,7 +62,7 @@ func (x *Exchange) begin() {
 	x.body.begin(&x.in, x.length)
 	x.held, x.set, x.Data, x.upload = nil, nil, nil, nil
 	x.passed, x.asked, x.begun, x.cut, x.keep = false, false, false, false, false
-	x.status = 0
+	x.status, x.dialed, x.answer.got = 0, 0, 0
 }
 
 // exchangeContext is what Context has made.
@@ -102,6 +103,12 @@ func (x *Exchange) Begun() bool { return x.begun }
 
 // Status is that of the answer that was begun, or 0. Interim answers do not count.
 func (x *Exchange) Status() int { return x.status }
+
+// Dialed is how long the last Forward was connecting; 0 if it used a connection that was there.
+func (x *Exchange) Dialed() time.Duration { return x.dialed }
+
+// AnswerBytes is how much came of the body of the endpoint's answer, without its framing.
+func (x *Exchange) AnswerBytes() int64 { return x.answer.got }
 
 // RemoteAddr is the client's address.
 func (x *Exchange) RemoteAddr() *net.TCPAddr { return x.conn.tcp.RemoteAddr().(*net.TCPAddr) }

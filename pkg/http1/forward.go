@@ -71,6 +71,7 @@ func (x *Exchange) Forward(p *Pool, target []byte, answered func(*Exchange, *Res
 // one. The first of the answer may have come when it returns.
 func (x *Exchange) sendHead(p *Pool, target []byte) (*endpointConn, error) {
 	streams := x.set != nil || !x.body.ended()
+	x.dialed = 0
 	x.out = x.appendRequest(x.out[:0], p, target)
 	apart := len(x.held) > bufferBytes
 	if !apart {
@@ -80,7 +81,10 @@ func (x *Exchange) sendHead(p *Pool, target []byte) (*endpointConn, error) {
 		e := p.take()
 		if e == nil {
 			var err error
-			if e, err = p.dial(x.Context()); err != nil {
+			begun := time.Now()
+			e, err = p.dial(x.Context())
+			x.dialed = time.Since(begun)
+			if err != nil {
 				if why := x.Err(); why != nil {
 					return nil, why
 				}

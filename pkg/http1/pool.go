@@ -137,6 +137,8 @@ func (p *Pool) age() {
 	p.idle = p.idle[:n]
 	if p.ticks = len(p.idle) > 0; p.ticks {
 		p.timer.Reset(p.cfg.IdleTimeout / ticksPerIdleTime)
+	} else {
+		p.idle = nil // a burst may have made it long
 	}
 	p.mu.Unlock()
 	for _, e := range aged {

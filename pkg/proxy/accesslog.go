@@ -28,7 +28,7 @@ type accessEntry struct {
 // newEntry returns the entry of a request if it is among the share that is logged, else nil. The query is left out: it is
 // where secrets are.
 func (p *Proxy) newEntry(r *http.Request, callID string) *accessEntry {
-	if p.cfg.AccessLog == nil || rand.Float64() >= p.cfg.AccessLogShare {
+	if !p.logs() {
 		return nil
 	}
 	caller, _, err := net.SplitHostPort(r.RemoteAddr)
@@ -39,6 +39,11 @@ func (p *Proxy) newEntry(r *http.Request, callID string) *accessEntry {
 		callID: bounded(callID), method: bounded(r.Method), path: bounded(r.URL.EscapedPath()),
 		caller: caller, forwardedFor: bounded(r.Header.Get("X-Forwarded-For")),
 	}
+}
+
+// logs draws whether a request is among the share that is logged.
+func (p *Proxy) logs() bool {
+	return p.cfg.AccessLog != nil && rand.Float64() < p.cfg.AccessLogShare
 }
 
 func bounded(s string) string { return s[:min(len(s), maxLogged)] }

@@ -215,6 +215,9 @@ func (s *activities) dropUnused(ref function.Ref) {
 func (s *activities) dropLocked(ref function.Ref, a *activity) {
 	delete(s.of, ref)
 	a.gone = true
+	for _, s := range a.slots {
+		s.closeIdle()
+	}
 	s.hits += a.stats.hits
 	s.misses += a.stats.misses
 	for a.queue.first != nil {

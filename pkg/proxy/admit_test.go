@@ -66,7 +66,7 @@ func (p *plane) place() *call {
 // acquire puts a call at an endpoint or waits.
 func (p *plane) acquire(ctx context.Context) (*call, error) {
 	c := p.call()
-	return c, c.acquire(ctx, &sentBody{}, c.came)
+	return c, c.acquire(newTrip(c, (&http.Request{}).WithContext(ctx)), c.came)
 }
 
 func (p *plane) activity() *activity { return p.proxy.activities.find(echo) }
@@ -534,7 +534,7 @@ func TestLimit_UnderAllKindsOfChange(t *testing.T) {
 							if rand.IntN(3) == 0 {
 								c.failed()
 							} else {
-								c.answered()
+								c.answered(200)
 							}
 						} else if !errors.Is(err, ErrCanceled) {
 							t.Error(err)

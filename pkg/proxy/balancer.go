@@ -3,9 +3,11 @@ package proxy
 import (
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
+	"github.com/dragonchain/dc-provider/pkg/http1"
 )
 
 // slot is one endpoint of a function and how it fares. Its activity's mu guards it.
@@ -16,6 +18,9 @@ type slot struct {
 	retired bool
 	// unlisted ones have left the set, and are kept for the calls that they still have.
 	unlisted bool
+	// pool has the connections of package http1 to it, and is nil before the first call that goes that way. It is read and set
+	// without mu.
+	pool atomic.Pointer[http1.Pool]
 	health
 }
 

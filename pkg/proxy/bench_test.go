@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -55,4 +56,80 @@ func BenchmarkServeHTTP(b *testing.B) {
 		}
 	}
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+}
+
+// BenchmarkServeExchange is one call after the other on one connection, by a client and an endpoint that cost next to nothing.
+// What is allocated is allocated by the proxy.
+func BenchmarkServeExchange(b *testing.B) {
+	for _, tt := range []struct{ name, head string }{
+		{"bare", "GET /function/echo HTTP/1.1\r\nHost: h\r\n\r\n"},
+		{"browser", "GET /function/echo/a/b?x=1 HTTP/1.1\r\nHost: h.example\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0)\r\n" +
+			"Accept: text/html,application/xhtml+xml\r\nAccept-Language: en\r\nAccept-Encoding: gzip, deflate, br\r\nCookie: a=b; c=d\r\n\r\n"},
+		{"gateway", "POST /function/echo HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\nX-Forwarded-For: 10.0.0.1\r\n" +
+			"X-Forwarded-Host: h\r\nX-Forwarded-Proto: https\r\nX-Call-Id: 0f8fad5b-d9cb-469f-a165-70867728950e\r\n" +
+			"X-Start-Time: 1700000000000000000\r\nContent-Length: 4\r\n\r\nbody"},
+	} {
+		b.Run(tt.name, func(b *testing.B) {
+			endpoint := cannedEndpoint(b)
+			f := &function.Function{Spec: function.Spec{Ref: echo}, ID: "1", Replicas: 1}
+			p, err := New(Config{
+				Lookup:    func(function.Ref) (*function.Function, bool) { return f, true },
+				Endpoints: func(function.Ref) []function.Endpoint { return []function.Endpoint{{Address: endpoint}} },
+				Error:     func(w http.ResponseWriter, _ *http.Request, err error) { http.Error(w, err.Error(), http.StatusBadGateway) },
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer p.Close()
+			front := newFront(b, p, p, false)
+			defer front.Close()
+			conn, err := net.Dial("tcp", front.Listener.Addr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer conn.Close()
+			request, buf := []byte(tt.head), make([]byte, 4<<10)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := conn.Write(request); err != nil {
+					b.Fatal(err)
+				}
+				n, err := conn.Read(buf)
+				if err != nil || !bytes.HasPrefix(buf[:n], []byte("HTTP/1.1 200 ")) || !bytes.HasSuffix(buf[:n], []byte("hello")) {
+					b.Fatalf("%q, %v", buf[:n], err)
+				}
+			}
+		})
+	}
+}
+
+// cannedEndpoint answers whatever comes in one piece.
+func cannedEndpoint(b *testing.B) string {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { ln.Close() })
+	answer := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nDate: Mon, 02 Jan 2006 15:04:05 GMT\r\nContent-Length: 5\r\n\r\nhello")
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				buf := make([]byte, 4<<10)
+				for {
+					if _, err := conn.Read(buf); err != nil {
+						return
+					}
+					if _, err := conn.Write(answer); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return ln.Addr().String()
 }

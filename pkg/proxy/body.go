@@ -124,20 +124,20 @@ func (o onceBody) Close() error { return nil }
 type endingBody struct {
 	io.ReadCloser
 	once sync.Once
-	call *call
+	trip *trip
 }
 
 // Read tells the call's deadline from its caller's leaving, which the transport does not.
 func (b *endingBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF && b.call.expired.Load() {
-		err = timedOut(b.call.f.Ref)
+	if err != nil && err != io.EOF && b.trip.expired.Load() {
+		err = timedOut(b.trip.call.f.Ref)
 	}
 	return n, err
 }
 
 func (b *endingBody) Close() error {
 	err := b.ReadCloser.Close()
-	b.once.Do(b.call.end)
+	b.once.Do(b.trip.end)
 	return err
 }

@@ -66,29 +66,6 @@ func (h *health) ejectLocked(now time.Time) {
 	h.ejected, h.until = true, now.Add(pause)
 }
 
-// answered notes that a call had an answer.
-func (c *call) answered() {
-	if c.slot.failures.Load() == 0 {
-		return
-	}
-	a := c.at
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	c.slot.absolveLocked()
-	a.dispatchLocked(time.Now())
-}
-
-// failed takes a call off an endpoint that it could not reach, or that broke off.
-func (c *call) failed() {
-	a, s, now := c.at, c.slot, time.Now()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if s.failures.Add(1) >= ejectAfter || c.trial && s.ejected {
-		a.ejectLocked(s, now)
-	}
-	a.endLocked(c, now)
-}
-
 // ejectLocked ejects an endpoint if another is sound. If none is, it is no outlier: whatever is wrong is wrong with all,
 // and those that were ejected before may be the better ones by now.
 func (a *activity) ejectLocked(s *slot, now time.Time) {

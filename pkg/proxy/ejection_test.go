@@ -46,7 +46,7 @@ func TestEjection(t *testing.T) {
 		}
 		answer := func() {
 			c := p.placeAt(bad)
-			c.answered()
+			c.answered(200)
 			c.end()
 		}
 		fail()
@@ -67,7 +67,7 @@ func TestEjection(t *testing.T) {
 		if trial == nil || p.placeAt(bad) != nil {
 			t.Fatal("an endpoint on trial does not get exactly one call")
 		}
-		trial.answered()
+		trial.answered(200)
 		trial.end()
 		first, second := p.placeAt(bad), p.place()
 		if first == nil {
@@ -165,7 +165,7 @@ func TestEjection_WaitersNoticeItsEnd(t *testing.T) {
 					t.Errorf("%v at %v after %v", err, c.slot, time.Since(begin))
 				}
 				if err == nil {
-					c.answered()
+					c.answered(200)
 					c.end()
 				}
 			})

@@ -48,6 +48,9 @@ func (a *activity) setLocked(id string, list []function.Endpoint, now time.Time)
 	}
 	a.leaving = nil
 	for _, s := range before {
+		if s.unlisted {
+			s.closeIdle()
+		}
 		if s.unlisted && s.inFlight > 0 {
 			a.leaving = append(a.leaving, s)
 		}
@@ -62,6 +65,7 @@ func (a *activity) setLocked(id string, list []function.Endpoint, now time.Time)
 
 // leaveLocked drops an endpoint that has left and has no call any more.
 func (a *activity) leaveLocked(s *slot) {
+	s.closeIdle()
 	if i := slices.Index(a.leaving, s); i >= 0 {
 		a.leaving = slices.Delete(a.leaving, i, i+1)
 	}
@@ -69,6 +73,9 @@ func (a *activity) leaveLocked(s *slot) {
 
 // dropListLocked forgets the endpoints, of which none is in use.
 func (a *activity) dropListLocked() {
+	for _, s := range a.slots {
+		s.closeIdle()
+	}
 	a.slots, a.known, a.evicted = nil, false, false
 }
 

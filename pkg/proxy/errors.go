@@ -96,6 +96,10 @@ func bodyFailure(ctx context.Context, cause error) error {
 	case ctx.Err() != nil, errors.Is(cause, io.ErrUnexpectedEOF):
 		return canceled(cause)
 	default:
-		return &failure{kind: function.ErrInvalid, text: "the request's body cannot be read", cause: cause}
+		return unreadable(cause)
 	}
+}
+
+func unreadable(cause error) error {
+	return &failure{kind: function.ErrInvalid, text: "the request's body cannot be read", cause: cause}
 }

@@ -11,8 +11,7 @@ import (
 // copyBufferBytes is how much of a body is copied at once, as httputil does.
 const copyBufferBytes = 32 << 10
 
-// forwarder streams requests to endpoints and answers back. It is the one place that knows how bytes travel; who gets them
-// is the call's to decide.
+// forwarder streams requests to endpoints and answers back, by net/http.
 type forwarder struct {
 	proxy     httputil.ReverseProxy
 	transport *http.Transport
@@ -27,14 +26,14 @@ func newForwarder(log *slog.Logger, tell func(http.Header, identity), fail func(
 			Rewrite:   keepAsGiven,
 			Transport: callTransport{},
 			ModifyResponse: func(answer *http.Response) error {
-				x := exchangeOf(answer.Request)
-				setContentType(answer, x.in.Header)
-				tell(answer.Header, x.id)
+				u := useOf(answer.Request)
+				setContentType(answer, u.in.Header)
+				tell(answer.Header, u.id)
 				return nil
 			},
 			ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-				x := exchangeOf(r)
-				fail(w, x.in, x.id, err)
+				u := useOf(r)
+				fail(w, u.in, u.id, err)
 			},
 			ErrorLog:   slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 			BufferPool: &bufferPool{},
@@ -42,45 +41,52 @@ func newForwarder(log *slog.Logger, tell func(http.Header, identity), fail func(
 	}
 }
 
-// exchange is one use of the forwarder, found by the context of every request on the way.
-type exchange struct {
+// use is one use of the forwarder, found by the context of every request on the way.
+type use struct {
 	id   identity
 	call *call
 	w    http.ResponseWriter
 	in   *http.Request
+	trip *trip
 }
 
-type exchangeKey struct{}
+type useKey struct{}
 
-func exchangeOf(r *http.Request) *exchange {
-	return r.Context().Value(exchangeKey{}).(*exchange)
+func useOf(r *http.Request) *use {
+	return r.Context().Value(useKey{}).(*use)
 }
 
-// serve hands out, which is x.in as the function is to see it, to the endpoint that x.call finds, and answers x.w.
-func (fw *forwarder) serve(x *exchange, out *http.Request) {
-	if x.in.ContentLength != 0 && x.in.Header.Get("Expect") == "" {
+// serve hands out, which is u.in as the function is to see it, to the endpoint that u.call finds, and answers u.w.
+func (fw *forwarder) serve(u *use, out *http.Request) {
+	if u.in.ContentLength != 0 && u.in.Header.Get("Expect") == "" {
 		// Otherwise the server swallows what is left of a body as soon as the function begins to answer. Where the caller
 		// waits to be asked for the body the server does not, and closes the connection instead. An error means that this
 		// is not HTTP/1, which needs no leave.
-		_ = http.NewResponseController(x.w).EnableFullDuplex()
+		_ = http.NewResponseController(u.w).EnableFullDuplex()
 	}
-	fw.proxy.ServeHTTP(x.w, out.WithContext(context.WithValue(out.Context(), exchangeKey{}, x)))
+	defer func() {
+		if u.trip != nil {
+			u.trip.end()
+		}
+	}()
+	fw.proxy.ServeHTTP(u.w, out.WithContext(context.WithValue(out.Context(), useKey{}, u)))
 }
 
-// callTransport lets the call of an exchange make its way.
+// callTransport lets the call of a use make its way.
 type callTransport struct{}
 
 func (callTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	x := exchangeOf(r)
-	body := newSentBody(r)
+	u := useOf(r)
+	u.trip = newTrip(u.call, r)
+	body := u.trip.body
 	if r.Header.Get("Expect") == "" {
 		// A caller that waits to be asked for the body is asked by the function.
-		body.readDeadline = http.NewResponseController(x.w).SetReadDeadline
+		body.readDeadline = http.NewResponseController(u.w).SetReadDeadline
 	}
-	answer, err := x.call.roundTrip(r, body)
+	answer, err := u.trip.run()
 	if body.abandoned {
 		// What is left of the body must not be taken for the next request.
-		x.w.Header().Set("Connection", "close")
+		u.w.Header().Set("Connection", "close")
 	}
 	return answer, err
 }

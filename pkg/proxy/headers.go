@@ -1,8 +1,9 @@
 package proxy
 
 import (
-	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
@@ -14,6 +15,10 @@ const (
 	headerCallID    = "X-Call-Id"
 	headerStartTime = "X-Start-Time"
 	headerServedBy  = "X-Served-By"
+
+	headerForwardedFor   = "X-Forwarded-For"
+	headerForwardedHost  = "X-Forwarded-Host"
+	headerForwardedProto = "X-Forwarded-Proto"
 	// headerInternal marks answers that the platform made; retry logic tells them by it from a function's own.
 	headerInternal = "X-OpenFaaS-Internal"
 	internal       = "proxy"
@@ -46,18 +51,22 @@ func identify(r *http.Request) identity {
 
 // newCallID returns a random UUID (RFC 9562, version 4).
 func newCallID() string {
+	return string(appendCallID(nil))
+}
+
+// appendCallID takes it from the runtime's ChaCha8, which is seeded by the system: crypto/rand costs more, and a call id keeps no
+// secret.
+func appendCallID(text []byte) []byte {
 	var b [16]byte
-	rand.Read(b[:]) // never returns an error
+	binary.NativeEndian.PutUint64(b[:8], rand.Uint64())
+	binary.NativeEndian.PutUint64(b[8:], rand.Uint64())
 	b[6] = b[6]&0x0f | 0x40
 	b[8] = b[8]&0x3f | 0x80
-	text := make([]byte, 0, 36)
-	for i, part := range [][]byte{b[:4], b[4:6], b[6:8], b[8:10], b[10:]} {
-		if i > 0 {
-			text = append(text, '-')
-		}
-		text = hex.AppendEncode(text, part)
+	text = hex.AppendEncode(text, b[:4])
+	for i := 4; i < 10; i += 2 {
+		text = hex.AppendEncode(append(text, '-'), b[i:i+2])
 	}
-	return string(text)
+	return hex.AppendEncode(append(text, '-'), b[10:])
 }
 
 // outgoing is r as the function is to see it: with a path of its own, and headers that tell whence it came. The Host stays
@@ -78,14 +87,16 @@ func outgoing(r *http.Request, rt route, id identity) (*http.Request, error) {
 // setForwarded appends the peer to X-Forwarded-For, and fills in host and scheme for the first proxy on the way.
 func setForwarded(h http.Header, r *http.Request) {
 	if peer, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		h.Set("X-Forwarded-For", strings.Join(append(h["X-Forwarded-For"], peer), ", "))
+		h.Set(headerForwardedFor, strings.Join(append(h[headerForwardedFor], peer), ", "))
 	}
 	scheme := "http"
 	if r.TLS != nil {
 		scheme = "https"
 	}
-	setDefault(h, "X-Forwarded-Host", r.Host)
-	setDefault(h, "X-Forwarded-Proto", scheme)
+	if r.Host != "" { // HTTP/1.0 may have none
+		setDefault(h, headerForwardedHost, r.Host)
+	}
+	setDefault(h, headerForwardedProto, scheme)
 }
 
 func setDefault(h http.Header, name, value string) {
@@ -114,13 +125,23 @@ func setContentType(answer *http.Response, request http.Header) {
 	if _, ok := answer.Header["Content-Type"]; ok {
 		return
 	}
-	switch answer.StatusCode {
-	case http.StatusSwitchingProtocols, http.StatusNoContent, http.StatusNotModified:
+	if !hasContentType(answer.StatusCode) {
 		return
 	}
 	contentType := request.Get("Content-Type")
 	if contentType == "" {
-		contentType = "text/plain"
+		contentType = plainText
 	}
 	answer.Header.Set("Content-Type", contentType)
+}
+
+const plainText = "text/plain"
+
+// hasContentType tells whether an answer with that status has a body of some type.
+func hasContentType(status int) bool {
+	switch status {
+	case http.StatusSwitchingProtocols, http.StatusNoContent, http.StatusNotModified:
+		return false
+	}
+	return true
 }

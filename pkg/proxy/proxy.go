@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -68,13 +70,17 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Proxy takes calls to endpoints. It is an http.Handler for /function/.
+// Proxy takes calls to endpoints. It is an http.Handler for /function/, and answers plain calls with ServeExchange.
 type Proxy struct {
 	cfg Config
 	// cache holds the functions whose endpoints are known, in the order of their last calls.
 	cache      *lru.Cache[function.Ref, *activity]
 	activities activities
 	forwarder  *forwarder
+	names      *names
+	hops       sync.Pool // of *hop
+	dialer     net.Dialer
+	servedBy   []byte
 }
 
 // New returns a Proxy. It starts nothing.
@@ -96,6 +102,7 @@ func New(cfg Config) (*Proxy, error) {
 	if p.cache, err = lru.NewWithEvict(p.cfg.CacheSize, p.evict); err != nil {
 		return nil, fmt.Errorf("proxy: cache of %d functions: %w", cfg.CacheSize, err)
 	}
+	p.names, p.dialer.Timeout, p.servedBy = newNames(), dialTimeout, []byte("dc-provider/"+p.cfg.Version)
 	p.forwarder = newForwarder(p.cfg.Log, p.tell, p.fail)
 	return p, nil
 }
@@ -145,7 +152,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id := identify(r)
-	f, out, err := p.resolve(r, id)
+	f, out, err := p.admit(r, id)
 	switch {
 	case err != nil:
 		p.fail(w, r, id, err)
@@ -157,12 +164,12 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c := p.newCall(f, id.came)
 		c.entry = p.newEntry(out, id.callID)
 		defer c.end()
-		p.forwarder.serve(&exchange{id: id, call: c, w: w, in: r}, out)
+		p.forwarder.serve(&use{id: id, call: c, w: w, in: r}, out)
 	}
 }
 
-// resolve finds the function that r calls, and makes of r what the function is to see.
-func (p *Proxy) resolve(r *http.Request, id identity) (*function.Function, *http.Request, error) {
+// admit finds the function that r calls, and makes of r what the function is to see.
+func (p *Proxy) admit(r *http.Request, id identity) (*function.Function, *http.Request, error) {
 	rt, err := parseRoute(r.URL.EscapedPath())
 	if err != nil {
 		return nil, nil, err
@@ -191,27 +198,32 @@ func (p *Proxy) RoundTrip(ctx context.Context, f *function.Function, r *http.Req
 	if _, ok := r.Header["User-Agent"]; !ok {
 		r.Header.Set("User-Agent", "") // or http.Transport puts its own
 	}
-	answer, err := c.roundTrip(r, newSentBody(r))
+	t := newTrip(c, r)
+	answer, err := t.run()
 	if err != nil {
-		c.end()
+		t.end()
 		return nil, err
 	}
 	stripHopByHop(answer.Header)
 	setContentType(answer, r.Header)
-	answer.Body = &endingBody{ReadCloser: answer.Body, call: c}
+	answer.Body = &endingBody{ReadCloser: answer.Body, trip: t}
 	return answer, nil
 }
 
 // Close closes idle connections to endpoints. It is called when the listeners have drained.
 func (p *Proxy) Close() {
 	p.forwarder.transport.CloseIdleConnections()
+	all, _, _ := p.activities.snapshot()
+	for _, a := range all {
+		a.closeIdle()
+	}
 }
 
 // tell adds to the headers of an answer what callers are told of every call, where the function has not said it.
 func (p *Proxy) tell(h http.Header, id identity) {
 	setDefault(h, headerCallID, id.callID)
 	setDefault(h, headerStartTime, id.start)
-	setDefault(h, headerServedBy, "dc-provider/"+p.cfg.Version)
+	setDefault(h, headerServedBy, string(p.servedBy))
 }
 
 // logRefused writes the access log's line for a request that is no call of a function, and becomes none.

@@ -2,13 +2,17 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -18,9 +22,87 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
+	"github.com/dragonchain/dc-provider/pkg/http1"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// netHTTPAlone puts net/http in front of the proxies of all tests, instead of package http1: see TestNetHTTPAlone.
+var netHTTPAlone = flag.Bool("nethttp", false, "test ServeHTTP alone")
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	goleak.VerifyTestMain(m)
+}
+
+// Every test of this package holds for both ways of a call.
+func TestNetHTTPAlone(t *testing.T) {
+	if *netHTTPAlone {
+		t.Skip("it runs")
+	}
+	if testing.Short() {
+		t.Skip("runs all tests a second time")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), self, "-nethttp", "-test.skip=^(TestLimit_|TestEjection)").CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if !bytes.Contains(out, []byte("PASS")) {
+		t.Errorf("nothing was tested: %s", out)
+	}
+}
+
+// front is a listener with a proxy behind.
+type front struct {
+	Listener net.Listener
+	URL      string
+	client   *http.Client
+	fast     *http1.Server // nil with net/http alone
+	slow     *http.Server
+	ended    sync.WaitGroup
+}
+
+// newFront serves what ServeExchange passes on, or everything, by handler.
+func newFront(t testing.TB, p *Proxy, handler http.Handler, alone bool) *front {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &front{
+		Listener: listener, URL: "http://" + listener.Addr().String(), client: &http.Client{Transport: &http.Transport{}},
+		slow: &http.Server{Handler: handler},
+	}
+	if alone {
+		s.ended.Go(func() { s.slow.Serve(listener) })
+	} else {
+		s.fast, err = http1.NewServer(http1.ServerConfig{Handler: p.ServeExchange, Rest: s.slow})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.ended.Go(func() { s.fast.Serve(listener) })
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *front) Client() *http.Client { return s.client }
+
+// Close waits for the calls in flight, as httptest does.
+func (s *front) Close() {
+	s.client.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if s.fast != nil && s.fast.Shutdown(ctx) != nil {
+		s.fast.Close()
+	}
+	if s.slow.Shutdown(ctx) != nil {
+		s.slow.Close()
+	}
+	s.ended.Wait()
+}
 
 var echo = function.Ref{Name: "echo", Namespace: "openfaas-fn"}
 
@@ -28,7 +110,7 @@ var echo = function.Ref{Name: "echo", Namespace: "openfaas-fn"}
 type world struct {
 	t      *testing.T
 	proxy  *Proxy
-	server *httptest.Server
+	server *front
 
 	mu        sync.Mutex
 	functions map[function.Ref]*function.Function
@@ -65,11 +147,8 @@ func newWorld(t *testing.T, edit func(*Config)) *world {
 	if w.proxy, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
-	w.server = httptest.NewServer(w.proxy)
-	t.Cleanup(func() {
-		w.server.Close()
-		w.proxy.Close()
-	})
+	t.Cleanup(w.proxy.Close)
+	w.server = newFront(t, w.proxy, w.proxy, *netHTTPAlone)
 	return w
 }
 

@@ -44,6 +44,42 @@ func parseRoute(escapedPath string) (route, error) {
 	return route{name: name, rest: rest}, nil
 }
 
+// cutRoute is parseRoute for the target of a plain request, without its escapes: path is the function's own, with the query
+// behind it, and empty if that is a slash which the target leaves out. It reports false for what is not plain, and may be right or
+// wrong: an escaped or missing name, or characters in the path that net/http escapes.
+func cutRoute(target []byte) (name, path []byte, ok bool) {
+	if len(target) < len(routePrefix) || string(target[:len(routePrefix)]) != routePrefix {
+		return nil, nil, false
+	}
+	name = target[len(routePrefix):]
+	for i, c := range name {
+		if c == '/' || c == '?' {
+			name, path = name[:i], name[i:]
+			break
+		}
+		if notInName(rune(c)) {
+			return nil, nil, false
+		}
+	}
+	for _, c := range path {
+		if c == '?' {
+			break
+		}
+		if !plainInPath[c] {
+			return nil, nil, false
+		}
+	}
+	return name, path, len(name) > 0
+}
+
+// plainInPath is what url.URL.EscapedPath leaves as it is.
+var plainInPath = func() (t [256]bool) {
+	for _, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~!$&'()*+,;=:@[]/%" {
+		t[c] = true
+	}
+	return t
+}()
+
 // notInName tells what OpenFaaS's router keeps out of a name; which names there are is for Lookup to say.
 func notInName(r rune) bool {
 	switch {
@@ -55,7 +91,11 @@ func notInName(r rune) bool {
 
 // ref resolves the name. managed tells whether a namespace holds functions.
 func (rt route) ref(defaultNamespace string, managed func(string) bool) function.Ref {
-	ref := function.ParseRef(rt.name, defaultNamespace)
+	return settle(function.ParseRef(rt.name, defaultNamespace), defaultNamespace, managed)
+}
+
+// settle replaces the stock namespace where it holds no functions.
+func settle(ref function.Ref, defaultNamespace string, managed func(string) bool) function.Ref {
 	if ref.Namespace == stockNamespace && defaultNamespace != stockNamespace && !managed(stockNamespace) {
 		ref.Namespace = defaultNamespace
 	}

@@ -162,7 +162,9 @@ func TestStream_FunctionThatBreaksOffIsNoWholeAnswer(t *testing.T) {
 		if err == nil {
 			_, err = io.ReadAll(answer.Body)
 		}
-		if err == nil {
+		// One that is small and has a length is waited for, so that the caller can be told.
+		told := err == nil && answer.StatusCode == http.StatusBadGateway && answer.Header.Get("X-OpenFaaS-Internal") == "proxy"
+		if err == nil && !told {
 			t.Errorf("%s: half an answer was passed on as a whole one", path)
 		}
 	}

@@ -21,14 +21,14 @@ const (
 var errWaitedTooLong = errors.New("wake deadline passed")
 
 // acquire counts the call at an endpoint, at once or after a wait.
-func (c *call) acquire(ctx context.Context, body *sentBody, now time.Time) error {
+func (c *call) acquire(w way, now time.Time) error {
 	placed, o, err := c.place(now)
 	if placed || err != nil {
 		return err
 	}
 	defer c.leave()
 	for pause := firstPause; !placed; pause = min(2*pause, lastPause) {
-		err := c.await(ctx, o, pause, body)
+		err := c.await(w, o, pause)
 		since := now
 		now = time.Now()
 		c.phases[o.phase()] += now.Sub(since)
@@ -43,8 +43,8 @@ func (c *call) acquire(ctx context.Context, body *sentBody, now time.Time) error
 }
 
 // await returns nil when it is worth looking again.
-func (c *call) await(caller context.Context, o outlook, pause time.Duration, body *sentBody) error {
-	ctx, cancel := context.WithDeadlineCause(caller, c.waitUntil, errWaitedTooLong)
+func (c *call) await(w way, o outlook, pause time.Duration) error {
+	ctx, cancel := context.WithDeadlineCause(w.caller(), c.waitUntil, errWaitedTooLong)
 	defer cancel()
 	// The call is counted as waiting by now. A Quiesce that did not see it came before, and what Lookup and Wake find here
 	// includes what followed from that.
@@ -53,8 +53,8 @@ func (c *call) await(caller context.Context, o outlook, pause time.Duration, bod
 			return c.giveUp(ctx, o, err)
 		}
 	}
-	if err := body.readAhead(c.waitUntil); err != nil {
-		return bodyFailure(caller, err)
+	if err := w.readAhead(c.waitUntil); err != nil {
+		return err
 	}
 	if err := c.sleep(ctx, o, pause); err != nil {
 		return c.giveUp(ctx, o, err)
