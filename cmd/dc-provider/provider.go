@@ -16,6 +16,7 @@ import (
 
 	"github.com/dragonchain/dc-provider/pkg/function"
 	"github.com/dragonchain/dc-provider/pkg/handlers"
+	"github.com/dragonchain/dc-provider/pkg/http1"
 	"github.com/dragonchain/dc-provider/pkg/invoke"
 	"github.com/dragonchain/dc-provider/pkg/kube"
 	"github.com/dragonchain/dc-provider/pkg/proxy"
@@ -214,7 +215,7 @@ func (p *provider) run(ctx context.Context) error {
 	serving, stopServing := context.WithCancelCause(ctx)
 	defer stopServing(nil)
 	context.AfterFunc(background, func() { stopServing(errPartFailed) })
-	err := p.serve(serving, p.api.Gateway(), p.api.Provider(), func(until context.Context) error {
+	err := p.serve(serving, p.api.Gateway(), p.api.Provider(), p.proxy.ServeExchange, func(until context.Context) error {
 		p.api.Drain()
 		return handOver(until)
 	})
@@ -243,8 +244,10 @@ func (p *provider) lead(ctx, scaling context.Context) error {
 
 // serve answers on both listeners until ctx ends or one of them fails, and, if it was told to end, for the lame duck's time.
 // Then they drain, and onDrain is called beside it. Both have the drain timeout.
-func (p *provider) serve(ctx context.Context, gateway, provider http.Handler, onDrain func(until context.Context) error) error {
-	open, err := openListeners(p.log, p.cfg, gateway, provider)
+func (p *provider) serve(
+	ctx context.Context, gateway, provider http.Handler, calls func(*http1.Exchange), onDrain func(until context.Context) error,
+) error {
+	open, err := openListeners(p.log, p.cfg, gateway, provider, calls)
 	if err == nil {
 		err = open.wait(ctx)
 	}
@@ -267,7 +270,7 @@ const metricsDrain = time.Second
 
 // serveMetrics answers Prometheus until ctx ends, which is when calls have drained: how they do is worth seeing.
 func (p *provider) serveMetrics(ctx context.Context) error {
-	s, err := listen(p.log, p.cfg.metricsListen, handlers.Metrics(p.metrics, p.log))
+	s, err := listen(p.log, p.cfg.metricsListen, handlers.Metrics(p.metrics, p.log), nil)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/dragonchain/dc-provider/pkg/function"
 	"github.com/dragonchain/dc-provider/pkg/heapstore"
+	"github.com/dragonchain/dc-provider/pkg/http1"
 	"github.com/dragonchain/dc-provider/pkg/proxy"
 )
 
@@ -151,7 +152,7 @@ func TestServe_ProviderListenerOutlivesTheGateways(t *testing.T) {
 	draining := make(chan struct{})
 	ended := make(chan error, 1)
 	go func() {
-		ended <- p.serve(ctx, waits, tells, func(context.Context) error { close(draining); return nil })
+		ended <- p.serve(ctx, waits, tells, (*http1.Exchange).Pass, func(context.Context) error { close(draining); return nil })
 	}()
 	wantAnswer(t, p.cfg.providerListen)
 
@@ -193,7 +194,7 @@ func TestServe_EndlessCallsAreCutOnBothListeners(t *testing.T) {
 	})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- p.serve(ctx, endless, endless, nothing) }()
+	go func() { ended <- p.serve(ctx, endless, endless, (*http1.Exchange).Pass, nothing) }()
 	cut := make(chan error, 2)
 	for _, address := range []string{p.cfg.gatewayListen, p.cfg.providerListen} {
 		go func() {
@@ -229,7 +230,7 @@ func TestServe_OneListenerThatFailsEndsTheOther(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg.drainTimeout = time.Minute
 			p := &provider{log: slog.New(slog.DiscardHandler), cfg: cfg}
-			if err := p.serve(t.Context(), http.NotFoundHandler(), http.NotFoundHandler(), nothing); err == nil {
+			if err := p.serve(t.Context(), http.NotFoundHandler(), http.NotFoundHandler(), (*http1.Exchange).Pass, nothing); err == nil {
 				t.Error("served on an address that is taken")
 			}
 		})

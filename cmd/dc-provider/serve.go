@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/dragonchain/dc-provider/pkg/http1"
 )
 
 const (
@@ -21,15 +23,22 @@ const (
 	firstBytes = 300 * time.Millisecond
 	// drainPause is between two looks at a server that drains: calls, of which there are far more, then need not tell.
 	drainPause = 10 * time.Millisecond
+	// headBytes and headFields bound a request's head, as net/http does or nearly so.
+	headBytes  = 1 << 20
+	headFields = 1 << 10
 )
 
 // server answers on one listener. There are no read and write timeouts: bodies are streams of any length, and each call
 // carries its own deadline.
 //
+// Where functions are called, front takes the connections, serves plain calls, and hands connections that carry anything else
+// to net/http for good. Elsewhere net/http takes them.
+//
 // http.Server.Shutdown would lose calls: a request that was read and not handed over yet is dropped (Go 1.26, conn.serve), and
 // upgraded connections are not waited for.
 type server struct {
 	http     http.Server
+	front    *http1.Server // nil if no functions are called here
 	listener net.Listener
 	log      *slog.Logger
 	handler  http.Handler
@@ -39,8 +48,8 @@ type server struct {
 	failed chan error
 }
 
-// listen begins to answer on address.
-func listen(log *slog.Logger, address string, handler http.Handler) (*server, error) {
+// listen begins to answer on address by handler and, unless it is nil, by calls, which passes on to handler what is not for it.
+func listen(log *slog.Logger, address string, handler http.Handler, calls func(*http1.Exchange)) (*server, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
@@ -52,9 +61,29 @@ func listen(log *slog.Logger, address string, handler http.Handler) (*server, er
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	go func() { s.failed <- s.http.Serve(listener) }()
+	serve := s.http.Serve
+	if calls != nil {
+		if s.front, err = s.newFront(calls); err != nil {
+			return nil, errors.Join(err, listener.Close())
+		}
+		serve = s.front.Serve
+	}
+	go func() { s.failed <- serve(listener) }()
 	s.log.Info("listening")
 	return s, nil
+}
+
+func (s *server) newFront(calls func(*http1.Exchange)) (*http1.Server, error) {
+	return http1.NewServer(http1.ServerConfig{
+		Handler:     calls,
+		Rest:        &s.http,
+		HeadTimeout: readHeaderTimeout,
+		IdleTimeout: idleTimeout,
+		HeadBytes:   headBytes,
+		TargetBytes: headBytes,
+		Fields:      headFields,
+		Log:         s.log,
+	})
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -67,13 +96,25 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // announce has callers leave: every answer to a request that comes from now on closes its connection.
-func (s *server) announce() { s.ending.Store(true) }
+func (s *server) announce() {
+	s.ending.Store(true)
+	if s.front != nil {
+		s.front.EndKeepAlive()
+	}
+}
 
 // drain takes no new connections, and returns when no call is in flight, or cuts off those that are when ctx ends.
 func (s *server) drain(ctx context.Context) error {
 	err := s.listener.Close()
 	// This closes idle connections, which have not been used since the end was announced, and others behind their answer.
 	s.http.SetKeepAlivesEnabled(false)
+	if s.front != nil {
+		// When it has returned, no connection is handed over any more.
+		if s.front.Shutdown(ctx) != nil {
+			s.log.Warn("calls were cut off at the drain's deadline")
+			return errors.Join(err, s.end())
+		}
+	}
 	look := time.NewTicker(drainPause)
 	defer look.Stop()
 	for quiet := time.Duration(0); quiet < firstBytes; quiet += drainPause {
@@ -96,6 +137,9 @@ func (s *server) end() error {
 	if errors.Is(err, net.ErrClosed) {
 		err = nil // the listener, by drain
 	}
+	if s.front != nil {
+		err = errors.Join(err, s.front.Close())
+	}
 	return err
 }
 
@@ -103,11 +147,11 @@ func (s *server) end() error {
 type listeners struct{ gateway, provider *server }
 
 // openListeners begins to answer on both or on none.
-func openListeners(log *slog.Logger, cfg config, gateway, provider http.Handler) (l listeners, err error) {
-	if l.gateway, err = listen(log, cfg.gatewayListen, gateway); err != nil {
+func openListeners(log *slog.Logger, cfg config, gateway, provider http.Handler, calls func(*http1.Exchange)) (l listeners, err error) {
+	if l.gateway, err = listen(log, cfg.gatewayListen, gateway, calls); err != nil {
 		return listeners{}, err
 	}
-	if l.provider, err = listen(log, cfg.providerListen, provider); err != nil {
+	if l.provider, err = listen(log, cfg.providerListen, provider, calls); err != nil {
 		return listeners{}, errors.Join(err, l.gateway.end())
 	}
 	return l, nil

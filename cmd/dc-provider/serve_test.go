@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/dragonchain/dc-provider/pkg/http1"
 )
 
 // serving is a server on a free address whose calls to /wait last until release is closed.
@@ -20,26 +22,58 @@ type serving struct {
 	arrived, release chan struct{}
 }
 
-func startServing(t *testing.T) *serving {
+func startServing(t *testing.T, way string) *serving {
 	t.Helper()
 	s := &serving{arrived: make(chan struct{}, 1), release: make(chan struct{})}
-	var err error
-	s.server, err = listen(quietLog, "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/wait" {
+	serve := func(path string, ctx context.Context) {
+		if path == "/wait" {
 			s.arrived <- struct{}{}
 			select {
 			case <-s.release:
-			case <-r.Context().Done():
+			case <-ctx.Done():
 			}
 		}
+	}
+	var calls func(*http1.Exchange)
+	switch way {
+	case passedOn:
+		calls = (*http1.Exchange).Pass
+	case byHTTP1:
+		calls = func(x *http1.Exchange) {
+			if x.Has("Upgrade") {
+				x.Pass()
+				return
+			}
+			serve(string(x.Target), x.Context())
+			if err := x.Answer(http.StatusOK, []byte("done")); err != nil && x.Err() == nil {
+				t.Error(err)
+			}
+		}
+	}
+	var err error
+	s.server, err = listen(quietLog, "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		serve(r.URL.Path, r.Context())
 		io.WriteString(w, "done")
-	}))
+	}), calls)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.address = s.listener.Addr().String()
-	t.Cleanup(func() { s.http.Close() })
+	t.Cleanup(func() { s.end() })
 	return s
+}
+
+// The ways that a request may go through a listener.
+const (
+	netHTTP  = "net/http alone"
+	passedOn = "passed on to net/http"
+	byHTTP1  = "package http1"
+)
+
+func eachWay(t *testing.T, test func(t *testing.T, s *serving)) {
+	for _, way := range []string{netHTTP, passedOn, byHTTP1} {
+		t.Run(way, func(t *testing.T) { test(t, startServing(t, way)) })
+	}
 }
 
 func (s *serving) call(path string) string {
@@ -70,18 +104,19 @@ func (s *serving) drainInBackground(t *testing.T, ctx context.Context) (ended ch
 
 // A call in flight when the end is asked for is answered, while new connections are refused.
 func TestServer_DrainsCallsInFlight(t *testing.T) {
-	s := startServing(t)
-	answered := make(chan string, 1)
-	go func() { answered <- s.call("/wait") }()
-	<-s.arrived
-	ended := s.drainInBackground(t, t.Context())
-	close(s.release)
-	if body := <-answered; body != "done" {
-		t.Errorf("the call in flight was answered %q", body)
-	}
-	if err := <-ended; err != nil {
-		t.Errorf("drain: %v", err)
-	}
+	eachWay(t, func(t *testing.T, s *serving) {
+		answered := make(chan string, 1)
+		go func() { answered <- s.call("/wait") }()
+		<-s.arrived
+		ended := s.drainInBackground(t, t.Context())
+		close(s.release)
+		if body := <-answered; body != "done" {
+			t.Errorf("the call in flight was answered %q", body)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("drain: %v", err)
+		}
+	})
 }
 
 // An upgraded connection is in flight as long as its handler.
@@ -97,7 +132,7 @@ func TestServer_DrainsUpgradedConnections(t *testing.T) {
 		close(hijacked)
 		<-release
 		io.WriteString(conn, "the last message")
-	}))
+	}), (*http1.Exchange).Pass)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,31 +160,32 @@ func TestServer_DrainsUpgradedConnections(t *testing.T) {
 
 // The request of a connection that was made before the listener closed, and that comes after it, is answered.
 func TestServer_DrainAnswersARequestThatWasOnItsWay(t *testing.T) {
-	s := startServing(t)
-	waiting := make(chan string, 1)
-	go func() { waiting <- s.call("/wait") }() // holds the drain open, so that nothing depends on time
-	<-s.arrived
-	conn, err := net.Dial("tcp", s.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	s.accepted(t)
-	s.announce()
-	ended := s.drainInBackground(t, t.Context())
-	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatalf("the request was lost: %v", err)
-	}
-	if !response.Close {
-		t.Error("the connection was left open")
-	}
-	close(s.release)
-	<-waiting
-	if err := <-ended; err != nil {
-		t.Errorf("drain: %v", err)
-	}
+	eachWay(t, func(t *testing.T, s *serving) {
+		waiting := make(chan string, 1)
+		go func() { waiting <- s.call("/wait") }() // holds the drain open, so that nothing depends on time
+		<-s.arrived
+		conn, err := net.Dial("tcp", s.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		s.accepted(t)
+		s.announce()
+		ended := s.drainInBackground(t, t.Context())
+		fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("the request was lost: %v", err)
+		}
+		if !response.Close {
+			t.Error("the connection was left open")
+		}
+		close(s.release)
+		<-waiting
+		if err := <-ended; err != nil {
+			t.Errorf("drain: %v", err)
+		}
+	})
 }
 
 // accepted returns when the server has taken all connections that were made so far: it takes them in order.
@@ -162,63 +198,66 @@ func (s *serving) accepted(t *testing.T) {
 
 // Whoever calls in the time between the announcement and the drain is served, and sent away.
 func TestServer_AnnouncedEndClosesConnectionsBehindTheirAnswers(t *testing.T) {
-	s := startServing(t)
-	conn, err := net.Dial("tcp", s.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	answers := bufio.NewReader(conn)
-	for _, want := range []bool{false, true} {
-		fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-		response, err := http.ReadResponse(answers, nil)
+	eachWay(t, func(t *testing.T, s *serving) {
+		conn, err := net.Dial("tcp", s.address)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if body, err := io.ReadAll(response.Body); string(body) != "done" || response.Close != want {
-			t.Errorf("%q, %v, to be closed: %t, want %t", body, err, response.Close, want)
+		defer conn.Close()
+		answers := bufio.NewReader(conn)
+		for _, want := range []bool{false, true} {
+			fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			response, err := http.ReadResponse(answers, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body, err := io.ReadAll(response.Body); string(body) != "done" || response.Close != want {
+				t.Errorf("%q, %v, to be closed: %t, want %t", body, err, response.Close, want)
+			}
+			s.announce()
 		}
-		s.announce()
-	}
-	if _, err := answers.ReadByte(); err != io.EOF {
-		t.Errorf("after the last answer: %v", err)
-	}
+		if _, err := answers.ReadByte(); err != io.EOF {
+			t.Errorf("after the last answer: %v", err)
+		}
+	})
 }
 
 // An upgrade has its own use for the header Connection.
 func TestServer_AnnouncedEndLeavesUpgradesAlone(t *testing.T) {
-	s := startServing(t)
-	s.announce()
-	request, err := http.NewRequest("GET", "http://"+s.address, strings.NewReader(""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Connection", "Upgrade")
-	request.Header.Set("Upgrade", "websocket")
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	if got := response.Header["Connection"]; len(got) > 0 {
-		t.Errorf("Connection: %q", got)
-	}
+	eachWay(t, func(t *testing.T, s *serving) {
+		s.announce()
+		request, err := http.NewRequest("GET", "http://"+s.address, strings.NewReader(""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Connection", "Upgrade")
+		request.Header.Set("Upgrade", "websocket")
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if got := response.Header["Connection"]; len(got) > 0 {
+			t.Errorf("Connection: %q", got)
+		}
+	})
 }
 
 func TestServer_DrainEndsWithItsContext(t *testing.T) {
-	s := startServing(t)
-	answered := make(chan string, 1)
-	go func() { answered <- s.call("/wait") }()
-	<-s.arrived
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := s.drainInBackground(t, ctx)
-	cancel()
-	if err := <-ended; err != nil {
-		t.Errorf("drain: %v", err)
-	}
-	if body := <-answered; body == "done" {
-		t.Error("an endless call was answered")
-	}
+	eachWay(t, func(t *testing.T, s *serving) {
+		answered := make(chan string, 1)
+		go func() { answered <- s.call("/wait") }()
+		<-s.arrived
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := s.drainInBackground(t, ctx)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("drain: %v", err)
+		}
+		if body := <-answered; body == "done" {
+			t.Error("an endless call was answered")
+		}
+	})
 }
 
 func TestListen_AddressInUse(t *testing.T) {
@@ -227,7 +266,7 @@ func TestListen_AddressInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	if _, err := listen(quietLog, listener.Addr().String(), http.NotFoundHandler()); err == nil {
+	if _, err := listen(quietLog, listener.Addr().String(), http.NotFoundHandler(), nil); err == nil {
 		t.Error("serves on an address that is taken")
 	}
 }

@@ -9,16 +9,22 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"net"
 	"net/http"
 	_ "net/http/pprof"
 	"runtime"
 	"time"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
+	"github.com/dragonchain/dc-provider/pkg/http1"
 	"github.com/dragonchain/dc-provider/pkg/proxy"
 )
 
-const namespace = "openfaas-fn"
+const (
+	namespace   = "openfaas-fn"
+	headTimeout = 10 * time.Second
+	idleTimeout = 2 * time.Minute
+)
 
 func main() {
 	address := flag.String("addr", "127.0.0.1:8080", "`address` to listen on")
@@ -66,9 +72,21 @@ func run(address, debug, behind string, known int) error {
 		http.HandleFunc("/heap", heap)
 		go func() { failed <- http.ListenAndServe(debug, nil) }()
 	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
 	// As cmd/dc-provider serves it.
-	server := &http.Server{Addr: address, Handler: p, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
-	go func() { failed <- server.ListenAndServe() }()
+	server, err := http1.NewServer(http1.ServerConfig{
+		Handler:     p.ServeExchange,
+		Rest:        &http.Server{Handler: p, ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout},
+		HeadTimeout: headTimeout,
+		IdleTimeout: idleTimeout,
+	})
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	go func() { failed <- server.Serve(listener) }()
 	return <-failed
 }
 
