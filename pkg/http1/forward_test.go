@@ -759,3 +759,64 @@ func TestForward_SetBody(t *testing.T) {
 		}
 	}
 }
+// What a Handler may log of a call: whether it had to connect, and how much was answered.
+func TestForward_IsMeasured(t *testing.T) {
+	for _, length := range []int{0, 100, 100 << 10} {
+		for _, framing := range []string{"length", "chunked"} {
+			endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if framing == "chunked" {
+					w.(http.Flusher).Flush()
+				}
+				w.Write(make([]byte, length))
+			}))
+			defer endpoint.Close()
+			pool, err := NewPool(PoolConfig{Address: endpoint.Listener.Addr().String()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer pool.CloseIdle()
+			type measured struct {
+				connected bool
+				bytes     int64
+			}
+			saw := make(chan measured, 1)
+			s := startServer(t, ServerConfig{Handler: func(x *Exchange) {
+				if err := x.Forward(pool, nil, nil); err != nil {
+					t.Error(err)
+				}
+				saw <- measured{x.Dialed() > 0, x.AnswerBytes()}
+			}})
+			conn := s.dial(t)
+			answers := bufio.NewReader(conn)
+			for _, connected := range []bool{true, false} {
+				io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+				get(t, answers, "GET")
+				if got := <-saw; got != (measured{connected, int64(length)}) {
+					t.Errorf("%d bytes, %s: %+v, want connected %v", length, framing, got, connected)
+				}
+			}
+		}
+	}
+	// Nothing is left of an answer that the next call has not had.
+	pool, err := NewPool(PoolConfig{Address: refusing(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	saw := make(chan bool, 1)
+	s := startServer(t, ServerConfig{Handler: func(x *Exchange) {
+		err := x.Forward(pool, nil, nil)
+		saw <- errors.Is(err, ErrNotReached) && x.Dialed() > 0 && x.AnswerBytes() == 0
+		x.Answer(http.StatusBadGateway, nil)
+	}})
+	conn := s.dial(t)
+	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	if !<-saw {
+		t.Error("a refused connection is not measured as one")
+	}
+}
+
+func refusing(t *testing.T) string {
+	ln := listen(t)
+	ln.Close()
+	return ln.Addr().String()
+}

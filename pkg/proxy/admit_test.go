@@ -75,6 +75,9 @@ func (p *plane) activity() *activity { return p.proxy.activities.find(echo) }
 func (p *plane) wantIdle() {
 	p.t.Helper()
 	a := p.activity()
+	if a == nil {
+		return // it was forgotten after the last call
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.load.InFlight != 0 || a.load.Waiting != 0 || a.queue != (queue{}) || len(a.leaving) != 0 {

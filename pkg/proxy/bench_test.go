@@ -75,7 +75,9 @@ func BenchmarkServeExchange(b *testing.B) {
 			p, err := New(Config{
 				Lookup:    func(function.Ref) (*function.Function, bool) { return f, true },
 				Endpoints: func(function.Ref) []function.Endpoint { return []function.Endpoint{{Address: endpoint}} },
-				Error:     func(w http.ResponseWriter, _ *http.Request, err error) { http.Error(w, err.Error(), http.StatusBadGateway) },
+				Error: func(w http.ResponseWriter, _ *http.Request, err error) {
+					http.Error(w, err.Error(), http.StatusBadGateway)
+				},
 			})
 			if err != nil {
 				b.Fatal(err)
