@@ -7,22 +7,40 @@
 // placed when it is counted at an endpoint, waits in the function's queue when there is none for it, and reached an endpoint
 // as soon as one byte of it was written to a connection. An endpoint is full when it has as many calls as the function's
 // limit, retired when it is about to go, ejected when it failed several calls in a row and is left alone for a time, and on
-// trial after that. A wake is asked of another package; the proxy only says who waits.
+// trial after that. A wake is asked of another package; the proxy only says who waits. A way is how the bytes of a call travel:
+// a hop goes through package http1, a trip through net/http.
 //
 // # How one call travels
 //
-//	ServeHTTP ─► route ─► Lookup ─► contract? ─► Config.Contract ─┐
-//	               │         │ no                                 │
-//	              404       404, or forwarder ─► call.roundTrip ◄─┴─ RoundTrip
-//	                                                  │
-//	     ┌─── none, or all full ◄──── place ◄─────────┤◄────────────┐
-//	     ▼                              │ counted     │             │ not reached: another endpoint,
-//	 queue full? ────────► 429          ▼             │             │ or wait
+//	ServeExchange ─► plain? ─► known name ─► Lookup ─► contract? ───► hop ───────┐
+//	                   │ no                              │ yes                   │
+//	       ┌───────────┴──── passed on ◄─────────────────┘                       │
+//	       ▼                                                                     │
+//	ServeHTTP ─► route ─► Lookup ─► contract? ─► Config.Contract ─► RoundTrip    │
+//	               │         │ no                                      │         │
+//	              404       404, or forwarder ─► trip ◄────────────────┘         │
+//	                                              └───────► call.run ◄───────────┘
+//	                                                            │
+//	     ┌─── none, or all full ◄──── place ◄─────────┬─────────┘
+//	     ▼                              │ counted     │◄────────────┐
+//	 queue full? ────────► 429          ▼             │             │ not reached: another endpoint, or wait
 //	 none: Wake once                attempt ──────────┴─────────────┘
 //	 a place is given ───► attempt      │
 //	 deadline ──► 503, 429 if full      ├─► answer, streamed to the caller
 //	 caller leaves ──────► 499          ├─► reached and broke off: 502
 //	                                    └─► no answer in time: 504
+//
+// Both ways make the same call: who gets it, its waits, retries, deadlines, counts and its line in the access log are the call's,
+// whose way only moves bytes, reads ahead, and tells how an attempt went. TestWays_AreTheSameToBothSides holds them to the same
+// answers, and every test of the package runs by each. The way through package http1 is for plain calls of functions by HTTP/1.1 or
+// 1.0, which are nearly all: it allocates nothing for a call that finds its endpoint and a connection, see BenchmarkServeExchange,
+// and spends over nine tenths of its time in system calls. What is rare is passed on, and its connection stays with net/http: other
+// paths, contracts, upgrades, escapes in a function's name, characters in a path that net/http would escape. Refusals are made with
+// net/http's types on both ways, by the same hook. A name means a function of that moment: what is remembered is only how it is
+// read.
+//
+// Each endpoint has an http1.Pool from the first call that goes there that way. It closes its idle connections when the endpoint
+// leaves; those that carry a call are closed when that has ended.
 //
 // Endpoints come from the events that SetEndpoints is given, and from Config.Endpoints, which asks memory only, when those of
 // a function are not known. They are known of the functions in an LRU, and the list of one that is not in use may be lost at
@@ -60,6 +78,11 @@
 //     endpoints are retired and waits. So no call is given to an endpoint that is about to go.
 //   - Bodies stream both ways and are flushed when their length is unknown; lengths, trailers, 1xx answers and escapes in
 //     the path are kept. Nothing is added to the body: no redirect followed, no encoding asked for.
+//
+// Where the ways differ: a body of up to 4 KiB is read before an endpoint is asked, by package http1, so that a caller who breaks
+// off in it reaches none; an answer of known length that fits its buffer is awaited, so that one which breaks off becomes a 502; a
+// call that ran out of time, or whose caller left, is its connection's last; deadlines are kept to within some 50 ms; fields go on in
+// the case in which they came, and POST without a body gets no Content-Length. What package http1 refuses never comes here.
 //
 // All methods may be called from any goroutine. The hooks of Config are called without a lock held.
 //
