@@ -759,6 +759,7 @@ func TestForward_SetBody(t *testing.T) {
 		}
 	}
 }
+
 // What a Handler may log of a call: whether it had to connect, and how much was answered.
 func TestForward_IsMeasured(t *testing.T) {
 	for _, length := range []int{0, 100, 100 << 10} {

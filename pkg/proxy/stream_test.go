@@ -168,9 +168,7 @@ func TestStream_FunctionThatBreaksOffIsNoWholeAnswer(t *testing.T) {
 			t.Errorf("%s: half an answer was passed on as a whole one", path)
 		}
 	}
-	if load := w.proxy.Load(echo); load.InFlight != 0 {
-		t.Errorf("load %+v", load)
-	}
+	w.await(func() bool { return w.proxy.Load(echo).InFlight == 0 })
 }
 
 func TestStream_Trailers(t *testing.T) {

@@ -29,14 +29,17 @@ func (c *call) acquire(w way, now time.Time) error {
 	defer c.leave()
 	for pause := firstPause; !placed; pause = min(2*pause, lastPause) {
 		err := c.await(w, o, pause)
-		since := now
+		since, phase := now, o.phase()
 		now = time.Now()
-		c.phases[o.phase()] += now.Sub(since)
+		c.phases[phase] += now.Sub(since)
 		if err != nil {
 			return err
 		}
 		if placed, o, err = c.place(now); err != nil {
 			return err
+		}
+		if placed && c.placed.After(since) {
+			c.phases[phase] -= now.Sub(c.placed) // it had its place before it looked
 		}
 	}
 	return nil
