@@ -238,7 +238,8 @@ func (x *Exchange) joinUpload(err error) (whole bool, bodyErr error) {
 	if x.Err() == nil {
 		_ = x.conn.tcp.SetReadDeadline(time.Time{}) // for whoever reads the rest
 	}
-	return false, nil
+	// It may have been whole for long, and its goroutine have waited for a processor.
+	return u.client == nil && !u.broken, nil
 }
 
 // receive takes the endpoint's answer and sends it on.

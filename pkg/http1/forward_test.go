@@ -821,3 +821,38 @@ func refusing(t *testing.T) string {
 	ln.Close()
 	return ln.Addr().String()
 }
+
+// Where processors are short, the goroutine that has sent the body may end long after the answer. The body is whole all the same:
+// nobody has told the client that the connection ends, and its next request may be there.
+func TestForward_BodySentByALateGoroutine(t *testing.T) {
+	pool, err := NewPool(PoolConfig{Address: listen(t).Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	saw := make(chan bool, 1)
+	s := startServer(t, ServerConfig{Handler: func(x *Exchange) {
+		e, err := pool.dial(x.Context())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		x.conn.endpoint.Store(e)
+		u := &upload{done: make(chan struct{})}
+		x.upload = u
+		go func() {
+			defer close(u.done)
+			for x.conn.endpoint.Load() != nil { // until there is no more patience with it
+				time.Sleep(time.Millisecond)
+			}
+		}()
+		whole, bodyErr := x.joinUpload(nil)
+		saw <- whole && bodyErr == nil
+		x.Answer(http.StatusOK, nil)
+	}})
+	conn := s.dial(t)
+	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	get(t, bufio.NewReader(conn), "GET")
+	if !<-saw {
+		t.Error("a body that was sent whole is taken for one that was not")
+	}
+}
