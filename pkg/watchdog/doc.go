@@ -150,7 +150,8 @@
 // # Guarantees
 //
 // No process outlives its invocation unless it has made a session of its own (setsid), when it lives until the container ends, or
-// the container has no /proc, when only the process group is killed. No zombie stays if this program is process 1 or a subreaper, again
+// the container has no /proc, when only the process group is killed, or it may not be killed: it has given itself another user, and this
+// program is not root. Its invocation is answered in time all the same. No zombie stays if this program is process 1 or a subreaper, again
 // with a /proc to see it in; an
 // exit that belongs to an invocation is taken by nobody else. No pipe of the function is left unread while an invocation may write into
 // it, but for the first milliseconds of a process, in which only one that has written nothing is left alone. An invocation that was taken

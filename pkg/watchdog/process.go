@@ -43,8 +43,16 @@ type process struct {
 
 	mu     sync.Mutex
 	gone   bool
+	left   bool // end has not waited for its exit
 	status syscall.WaitStatus
 }
+
+const (
+	// killPatience is how long end waits for a process that was killed: it may hang in the kernel, which may have much memory to free.
+	killPatience = 10 * time.Second
+	// refusedPatience is the same for one that may not be killed, because it has given itself another user.
+	refusedPatience = 500 * time.Millisecond
+)
 
 // program is a command found in the file system.
 type program struct {
@@ -145,9 +153,63 @@ func (p *process) signalLocked(sig syscall.Signal) {
 
 // end kills what is left of the group and the session, takes the leader's exit and returns it. It waits for the leader only: the
 // others' exits, and whatever escaped into a session of its own, are the reaper's. It may be called more than once.
+//
+// A leader that does not exit in time is left to itself, so that whoever waits is answered: end returns then what it should have exited
+// with, and its exit is taken when it comes.
 func (p *process) end() syscall.WaitStatus {
 	p.signal(syscall.SIGKILL)
-	<-p.exited()
+	if !p.exitsSoon() {
+		p.leave()
+		return syscall.WaitStatus(syscall.SIGKILL)
+	}
+	return p.bury()
+}
+
+// exitsSoon waits for a leader that was sent SIGKILL, as long as can be expected of it.
+func (p *process) exitsSoon() bool {
+	select {
+	case <-p.exited():
+		return true
+	default:
+	}
+	limit := killPatience
+	if p.refuses() {
+		limit = refusedPatience
+	}
+	patience := time.NewTimer(limit)
+	defer patience.Stop()
+	select {
+	case <-p.exited():
+		return true
+	case <-patience.C:
+		return false
+	}
+}
+
+// refuses tells whether the leader may not be killed. The group's signal is no failure if it reaches anybody.
+func (p *process) refuses() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.gone && syscall.Kill(p.pid, syscall.SIGKILL) == syscall.EPERM
+}
+
+// leave has the leader's exit taken whenever it comes. Nobody waits for that: it may be never.
+func (p *process) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.left || p.gone {
+		return
+	}
+	p.left = true
+	p.among.wg.Done()
+	go func() {
+		<-p.exited()
+		p.bury()
+	}()
+}
+
+// bury is end, of a leader that has exited.
+func (p *process) bury() syscall.WaitStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.gone {
@@ -170,7 +232,9 @@ func (p *process) end() syscall.WaitStatus {
 		_ = p.handle.Close() // nothing was written to it
 	}
 	p.among.own.CompareAndDelete(p.pid, p) // the number may be in use again already
-	p.among.wg.Done()
+	if !p.left {
+		p.among.wg.Done()
+	}
 	return p.status
 }
 

@@ -19,8 +19,9 @@ import (
 
 // programs are what this test binary can be instead of tests.
 var programs = map[string]func(args []string){
-	"server":  serverProgram,
-	"runtime": runtimeProgram,
+	"server":      serverProgram,
+	"runtime":     runtimeProgram,
+	"become-root": becomeRootProgram,
 }
 
 // serverProgram is a function for mode http. What it does depends on the path.
