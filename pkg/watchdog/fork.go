@@ -364,7 +364,15 @@ func (m *forkMode) note(r *http.Request, status int, bytes int64, err error, too
 		level = slog.LevelInfo
 	}
 	m.log.Log(r.Context(), level, "invocation ended", "method", r.Method, "path", r.URL.Path,
-		"call_id", r.Header.Get("X-Call-Id"), "status", status, "bytes", bytes, "err", err, "duration_seconds", took.Seconds())
+		"call_id", r.Header.Get("X-Call-Id"), "status", status, "bytes", bytes, errAttr(err), "duration_seconds", took.Seconds())
+}
+
+// errAttr is the attribute err of a log line, or an empty one, which handlers leave out, if there is none.
+func errAttr(err error) slog.Attr {
+	if err == nil {
+		return slog.Attr{}
+	}
+	return slog.Any("err", err)
 }
 
 func requestStatus(err error) int {

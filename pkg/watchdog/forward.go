@@ -89,7 +89,7 @@ func (m *httpMode) noteExchange(x *http1.Exchange, err error) {
 		status = statusCallerGone
 	}
 	m.log.Log(context.Background(), level, "invocation ended", "method", string(x.Method), "path", pathOf(x),
-		"call_id", string(x.Get("X-Call-Id")), "status", status, "err", err, "duration_seconds", time.Since(x.Started).Seconds())
+		"call_id", string(x.Get("X-Call-Id")), "status", status, errAttr(err), "duration_seconds", time.Since(x.Started).Seconds())
 }
 
 func (m *httpMode) relay(x *http1.Exchange, answered func(*http1.Exchange, *http1.Response)) error {

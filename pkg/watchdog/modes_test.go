@@ -107,7 +107,7 @@ var forkedRules = []rule{
 	{name: "long log lines are split", environ: []string{sh("printf 1234567890123456789012345 >&2"), "log_buffer_size=20", "prefix_logs=false"},
 		status: 200, stderr: "12345678901234567890\n12345\n"},
 	{name: "access log", environ: []string{"fprocess=cat"}, body: "hello", path: "/p", header: []string{"X-Call-Id: c1"}, status: 200, want: "hello",
-		wantLog: `level=INFO msg="invocation ended" method=POST path=/p call_id=c1 status=200 bytes=5`},
+		wantLog: `level=INFO msg="invocation ended" method=POST path=/p call_id=c1 status=200 bytes=5 duration_seconds=`},
 	{name: "no access log of probes", environ: []string{"fprocess=cat"}, header: []string{"User-Agent: kube-probe/1.36"}, status: 200,
 		notInLog: `level=INFO msg="invocation ended"`},
 	{name: "no access log, native", environ: []string{"fprocess=cat", "DC_DIALECT=native"}, status: 200, notInLog: `level=INFO msg="invocation ended"`},

@@ -143,7 +143,7 @@ func TestHTTPMode_AccessLog(t *testing.T) {
 			f.do("GET", path, "", append(toNetHTTP(path), "X-Call-Id: "+id, "User-Agent: me")...)
 			f.log.waitFor(t, "call_id="+id+" status")
 			line := lineWith(f.log.String(), `msg="invocation ended"`, "call_id="+id)
-			if !strings.Contains(line, "level=INFO") || !strings.Contains(line, want) {
+			if !strings.Contains(line, "level=INFO") || !strings.Contains(line, want) || strings.Contains(line, "<nil>") {
 				t.Errorf("%s, %s: %s", name, path, line)
 			}
 		}
