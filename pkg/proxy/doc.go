@@ -34,7 +34,7 @@
 // whose way only moves bytes, reads ahead, and tells how an attempt went. TestWays_AreTheSameToBothSides holds them to the same
 // answers, and every test of the package runs by each. The way through package http1 is for plain calls of functions by HTTP/1.1 or
 // 1.0, which are nearly all: it allocates nothing for a call that finds its endpoint and a connection, see BenchmarkServeExchange,
-// and spends over nine tenths of its time in system calls. What is rare is passed on, and its connection stays with net/http: other
+// and spends most of its time in system calls. What is rare is passed on, and its connection stays with net/http: other
 // paths, contracts, upgrades, escapes in a function's name, characters in a path that net/http would escape. Refusals are made with
 // net/http's types on both ways, by the same hook. A name means a function of that moment: what is remembered is only how it is
 // read.
