@@ -412,13 +412,14 @@ func (h *harness) testKills() {
 // kill kills what find finds and waits until there is another and the cluster serves.
 func (h *harness) kill(name string, find func() (int, error)) {
 	h.Helper()
-	pid, err := find()
-	if err != nil {
-		h.Fatalf("find %s: %v", name, err)
-	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		h.Fatalf("kill %s: %v", name, err)
-	}
+	var pid int
+	// It may have ended by itself a moment ago, as a controller manager does that has lost its API server, and be about to come back.
+	h.eventually("a process of "+name+" to kill", recovery, func() (err error) {
+		if pid, err = find(); err != nil {
+			return err
+		}
+		return syscall.Kill(pid, syscall.SIGKILL)
+	})
 	start := time.Now()
 	h.eventually("another "+name, recovery, func() error {
 		now, err := find()
