@@ -38,6 +38,10 @@ if [ "$had" != "$image" ]; then
 	[ -z "$had" ] || kubectl rollout restart -n openfaas deployment/dc-provider >/dev/null
 fi
 kubectl rollout status -n openfaas deployment/dc-provider --timeout=120s
+# The one before leads until it has drained: what is deployed meanwhile would be run by its settings.
+leaving=$(kubectl get pods -n openfaas -l app.kubernetes.io/name=dc-provider \
+	-o go-template='{{range .items}}{{if .metadata.deletionTimestamp}}pod/{{.metadata.name}} {{end}}{{end}}')
+[ -z "$leaving" ] || kubectl wait -n openfaas --for=delete $leaving --timeout=120s >/dev/null
 
 if [ -n "$EXTERNAL" ]; then
 	dev/port-forward.sh
