@@ -171,7 +171,8 @@ func (w *wire) passOn(client net.Conn, server *net.UnixConn) {
 		if bytes.Contains(buffer[:n], []byte("SELECT seq FROM dc_lanes")) {
 			w.once.Do(func() { close(w.locking) })
 		}
-		if bytes.Contains(buffer[:n], []byte("commit\x00")) {
+		// A commit to heaps, and not one of the sweep's, nor the migration's.
+		if bytes.Contains(buffer[:n], []byte("UPDATE dc_heaps")) && bytes.Contains(buffer[:n], []byte("commit\x00")) {
 			if cut := w.onCommit.Swap(nil); cut != nil {
 				if !w.cutLast {
 					client.Close()
