@@ -49,14 +49,14 @@ func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err
 		Endpoints: p.cluster.Endpoints,
 		Wake:      func(ctx context.Context, f *function.Function) error { return p.scaler.Wake(ctx, f) },
 		Reason:    func(ref function.Ref) string { return p.cluster.Status(ref).Reason },
-		Contract: func(w http.ResponseWriter, r *http.Request, f *function.Function) {
+		Contract: func(w http.ResponseWriter, r *http.Request, f *function.Function, idGiven bool) {
 			end, err := p.store.begin(r.Context())
 			if err != nil {
 				handlers.ErrorWriter(log)(w, r, err)
 				return
 			}
 			defer end()
-			contracts.ServeContract(w, r, f)
+			contracts.ServeContract(w, r, f, idGiven)
 		},
 		Error:            handlers.ErrorWriter(log),
 		Status:           handlers.Status,

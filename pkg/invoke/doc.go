@@ -47,7 +47,7 @@
 // once, after a crash or because a caller asked both, one commits, and the other answers with that one's answer. The contract
 // itself may run more than once. How long a repeat is known is the store's to say.
 //
-// Recorded is every answer that is the last word on its call: with any status below 500 but 408, 425 and 429. After
+// Recorded is every answer that is the last word on a call whose id its caller chose: with any status below 500 but 408, 425 and 429. After
 // these, and after an error from us, a repeat runs the contract again.
 //
 // A caller that gets the function's own 2xx answer has its effects on the disk. A caller that gets an error from us has

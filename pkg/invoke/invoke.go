@@ -90,9 +90,10 @@ func New(cfg Config) (*Invoker, error) {
 }
 
 // ServeContract runs one invocation of f, which is a contract, and answers w when its effects are permanent. If its call id
-// has taken effect before, it answers as it did then.
-func (i *Invoker) ServeContract(w http.ResponseWriter, r *http.Request, f *function.Function) {
-	answer, repeated, err := i.invoke(w, r, f)
+// has taken effect before, it answers as it did then. idGiven says that the caller chose the call id: nobody can ask again by one
+// that he did not know before the answer, so that nothing is recorded under it.
+func (i *Invoker) ServeContract(w http.ResponseWriter, r *http.Request, f *function.Function, idGiven bool) {
+	answer, repeated, err := i.invoke(w, r, f, idGiven)
 	if err != nil {
 		i.cfg.Error(w, r, err)
 		return
@@ -105,14 +106,16 @@ func (i *Invoker) ServeContract(w http.ResponseWriter, r *http.Request, f *funct
 	}
 }
 
-func (i *Invoker) invoke(w http.ResponseWriter, r *http.Request, f *function.Function) (got answer, repeated bool, err error) {
+func (i *Invoker) invoke(w http.ResponseWriter, r *http.Request, f *function.Function, idGiven bool) (got answer, repeated bool, err error) {
 	request, body, err := i.request(w, r)
 	if err != nil {
 		return answer{}, false, err
 	}
-	c, err := newCall(r, body)
-	if err != nil {
-		return answer{}, false, err
+	var c call
+	if idGiven {
+		if c, err = newCall(r, body); err != nil {
+			return answer{}, false, err
+		}
 	}
 	if c.id == "" {
 		got, err := i.run(f, request, c)

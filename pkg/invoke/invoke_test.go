@@ -35,6 +35,8 @@ type bench struct {
 	gateway  *httptest.Server
 	// failed gets the error of every invocation that failed.
 	failed chan error
+	// made says that call ids are not the callers'.
+	made bool
 }
 
 // newBench serves a contract. change may change what joins the Invoker to the rest.
@@ -69,7 +71,7 @@ func newBench(t testing.TB, contract http.HandlerFunc, change func(*invoke.Confi
 		t.Fatal(err)
 	}
 	b.gateway = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		invoker.ServeContract(w, r, b.contract)
+		invoker.ServeContract(w, r, b.contract, !b.made && r.Header.Get("X-Call-Id") != "")
 	}))
 	t.Cleanup(b.gateway.Close)
 	return b
@@ -677,6 +679,6 @@ func BenchmarkServeContract(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		r := httptest.NewRequestWithContext(b.Context(), "POST", "/", strings.NewReader("{}"))
-		invoker.ServeContract(httptest.NewRecorder(), r, contract)
+		invoker.ServeContract(httptest.NewRecorder(), r, contract, false)
 	}
 }

@@ -209,3 +209,17 @@ func (l losing) Commit(ctx context.Context, h function.Heap, c function.Commit) 
 	}
 	return err
 }
+
+// An id that was made for the call is known to nobody before its answer: a record of it would only fill the store.
+func TestServeContract_RecordsOnlyIDsOfCallers(t *testing.T) {
+	var runs atomic.Int64
+	b := newBench(t, counter(&runs), nil)
+	b.made = true
+	if answer, body := b.do(b.repeat("made", "{}")); answer.StatusCode != 201 || body != `{"run-1": 1}` {
+		t.Errorf("status %d, %q", answer.StatusCode, body)
+	}
+	if _, found, err := b.store.Recorded(t.Context(), b.contract.Heap(), "made"); err != nil || found {
+		t.Errorf("recorded: %t, %v", found, err)
+	}
+	b.wantHeap(map[string]string{"run-1": "1"})
+}

@@ -129,7 +129,7 @@ func TestAccessLog_PhasesOfACallThatWaited(t *testing.T) {
 func TestAccessLog_Contract(t *testing.T) {
 	var w *world
 	w, l := newLoggedWorld(t, 1, func(c *Config) {
-		c.Contract = func(rw http.ResponseWriter, r *http.Request, f *function.Function) {
+		c.Contract = func(rw http.ResponseWriter, r *http.Request, f *function.Function, _ bool) {
 			answer, err := w.proxy.RoundTrip(r.Context(), f, r)
 			if err != nil {
 				t.Error(err)

@@ -33,6 +33,8 @@ var hopByHop = []string{
 // identity is what a call is known by: its call id, and its start in Unix nanoseconds.
 type identity struct {
 	callID, start string
+	// given says that the call id came with the call.
+	given bool
 	// came is when the call came to us.
 	came time.Time
 }
@@ -40,7 +42,7 @@ type identity struct {
 // identify takes the identity that a caller, or a gateway before us, gave to r, or makes one.
 func identify(r *http.Request) identity {
 	id := identity{callID: r.Header.Get(headerCallID), start: r.Header.Get(headerStartTime), came: time.Now()}
-	if id.callID == "" {
+	if id.given = id.callID != ""; !id.given {
 		id.callID = newCallID()
 	}
 	if id.start == "" {

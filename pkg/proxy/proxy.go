@@ -40,8 +40,9 @@ type Config struct {
 	// Reason says in one line why a function has no endpoint, or nothing. nil never knows.
 	Reason func(function.Ref) string
 	// Contract serves the call of a contract. The request is as the function is to see it, and has a path of the function's
-	// own; it may be given to RoundTrip. nil serves contracts as any function.
-	Contract func(http.ResponseWriter, *http.Request, *function.Function)
+	// own; it may be given to RoundTrip. idGiven says that its call id is the caller's, and not one that we made. nil serves
+	// contracts as any function.
+	Contract func(w http.ResponseWriter, r *http.Request, f *function.Function, idGiven bool)
 	// Error answers a caller for an error. Nothing was written by then.
 	Error func(http.ResponseWriter, *http.Request, error)
 	// Status is the status that Error answers with, for metrics and the log. nil takes every error for a 500.
@@ -159,7 +160,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.logRefused(r, id, err)
 	case f.Policy.Heap && p.cfg.Contract != nil:
 		p.tell(w.Header(), id)
-		p.cfg.Contract(w, out, f)
+		p.cfg.Contract(w, out, f, id.given)
 	default:
 		c := p.newCall(f, id.came)
 		c.entry = p.newEntry(out, id.callID)

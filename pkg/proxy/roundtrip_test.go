@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -102,7 +103,7 @@ func TestRoundTrip_DeadlineInTheMiddleOfTheAnswer(t *testing.T) {
 func TestContract_GetsTheRequestAsTheFunctionIsToSeeIt(t *testing.T) {
 	var w *world
 	w = newWorld(t, func(c *Config) {
-		c.Contract = func(rw http.ResponseWriter, r *http.Request, f *function.Function) {
+		c.Contract = func(rw http.ResponseWriter, r *http.Request, f *function.Function, idGiven bool) {
 			answer, err := w.proxy.RoundTrip(r.Context(), f, r)
 			if err != nil {
 				t.Error(err)
@@ -110,7 +111,7 @@ func TestContract_GetsTheRequestAsTheFunctionIsToSeeIt(t *testing.T) {
 			}
 			defer answer.Body.Close()
 			text, _ := io.ReadAll(answer.Body)
-			rw.Write(append([]byte("contract: "), text...))
+			fmt.Fprintf(rw, "contract, id given %t: %s", idGiven, text)
 		}
 	})
 	f := w.deploy(echo, func(w http.ResponseWriter, r *http.Request) {
@@ -122,11 +123,14 @@ func TestContract_GetsTheRequestAsTheFunctionIsToSeeIt(t *testing.T) {
 	w.functions[echo] = &contract
 	w.mu.Unlock()
 	answer, text := w.request("POST", "/function/echo/a?q=1", "{}", "X-Call-Id", "mine")
-	if want := "contract: /a?q=1 mine 127.0.0.1"; text != want {
+	if want := "contract, id given true: /a?q=1 mine 127.0.0.1"; text != want {
 		t.Errorf("%q, want %q", text, want)
 	}
 	if answer.Header.Get("X-Call-Id") != "mine" {
 		t.Error("the call id was not told")
+	}
+	if _, text := w.request("POST", "/function/echo/a", "{}"); !strings.HasPrefix(text, "contract, id given false: /a ") {
+		t.Errorf("without a call id: %q", text)
 	}
 }
 

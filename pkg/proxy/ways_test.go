@@ -219,7 +219,9 @@ func TestWays_AreTheSameToBothSides(t *testing.T) {
 // A function that is deleted, deployed anew or made a contract is what it is now to the next call, though its name is remembered.
 func TestServeExchange_NamesAreNotFunctions(t *testing.T) {
 	w := newWorld(t, func(c *Config) {
-		c.Contract = func(w http.ResponseWriter, _ *http.Request, _ *function.Function) { io.WriteString(w, "contract") }
+		c.Contract = func(w http.ResponseWriter, _ *http.Request, _ *function.Function, _ bool) {
+			io.WriteString(w, "contract")
+		}
 	})
 	f := w.deploy(echo, hello)
 	conn := w.dial()
