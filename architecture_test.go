@@ -46,11 +46,12 @@ func listPackages(t *testing.T) []goPackage {
 // this module, and third-party modules that no other row claims.
 func TestImportsPointDown(t *testing.T) {
 	own := map[string][]string{
-		"cmd/dc-provider":                     {"pkg/function", "pkg/function/readypush", "pkg/handlers", "pkg/heapstore", "pkg/heapstore/bolt", "pkg/heapstore/driver", "pkg/heapstore/postgres", "pkg/http1", "pkg/invoke", "pkg/kube", "pkg/proxy", "pkg/scaler", "pkg/usage"},
-		"cmd/dc-watchdog":                     {"pkg/function", "pkg/function/readypush", "pkg/http1", "pkg/watchdog", "pkg/watchdog/lambda"},
+		"cmd/dc-provider":                     {"pkg/function", "pkg/function/assignment", "pkg/function/readypush", "pkg/handlers", "pkg/heapstore", "pkg/heapstore/bolt", "pkg/heapstore/driver", "pkg/heapstore/postgres", "pkg/http1", "pkg/invoke", "pkg/kube", "pkg/proxy", "pkg/scaler", "pkg/usage"},
+		"cmd/dc-watchdog":                     {"pkg/function", "pkg/function/assignment", "pkg/function/readypush", "pkg/http1", "pkg/watchdog", "pkg/watchdog/lambda"},
 		"pkg/function":                        {},
+		"pkg/function/assignment":             {"pkg/function/readypush"},
 		"pkg/function/readypush":              {},
-		"pkg/handlers":                        {"pkg/function", "pkg/function/readypush", "pkg/heapstore", "pkg/http1", "pkg/invoke", "pkg/proxy", "pkg/scaler"},
+		"pkg/handlers":                        {"pkg/function", "pkg/function/assignment", "pkg/function/readypush", "pkg/heapstore", "pkg/http1", "pkg/invoke", "pkg/proxy", "pkg/scaler"},
 		"pkg/heapstore":                       {"pkg/function"},
 		"pkg/heapstore/bolt":                  {"pkg/function", "pkg/heapstore", "pkg/heapstore/driver"},
 		"pkg/heapstore/driver":                {"pkg/function", "pkg/heapstore"},
@@ -59,11 +60,11 @@ func TestImportsPointDown(t *testing.T) {
 		"pkg/heapstore/postgres/postgrestest": {},
 		"pkg/http1":                           {},
 		"pkg/invoke":                          {"pkg/function", "pkg/heapstore"},
-		"pkg/kube":                            {"pkg/function", "pkg/function/readypush"},
+		"pkg/kube":                            {"pkg/function", "pkg/function/assignment", "pkg/function/readypush"},
 		"pkg/proxy":                           {"pkg/function", "pkg/http1"},
 		"pkg/scaler":                          {"pkg/function"},
 		"pkg/usage":                           {"pkg/function", "pkg/function/readypush"},
-		"pkg/watchdog":                        {"pkg/function", "pkg/function/readypush", "pkg/http1", "pkg/watchdog/lambda"},
+		"pkg/watchdog":                        {"pkg/function", "pkg/function/assignment", "pkg/function/readypush", "pkg/http1", "pkg/watchdog/lambda"},
 		"pkg/watchdog/lambda":                 {},
 	}
 	for _, p := range listPackages(t) {
