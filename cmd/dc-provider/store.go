@@ -164,12 +164,30 @@ func (s *store) Recorded(ctx context.Context, h heapstore.Heap, callID string) (
 	return b.Recorded(ctx, h, callID)
 }
 
-func (s *store) Get(ctx context.Context, h heapstore.Heap, key string) ([]byte, error) {
+func (s *store) Get(ctx context.Context, h heapstore.Heap, key string) (heapstore.Entry, error) {
 	b, err := s.wait(ctx)
 	if err != nil {
-		return nil, err
+		return heapstore.Entry{}, err
 	}
 	return b.Get(ctx, h, key)
+}
+
+func (s *store) Entries(
+	ctx context.Context, h heapstore.Heap, prefix, after string, limit int,
+) (entries []heapstore.Entry, next string, err error) {
+	b, err := s.wait(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	return b.Entries(ctx, h, prefix, after, limit)
+}
+
+func (s *store) Usage(ctx context.Context, h heapstore.Heap) (heapstore.Usage, error) {
+	b, err := s.wait(ctx)
+	if err != nil {
+		return heapstore.Usage{}, err
+	}
+	return b.Usage(ctx, h)
 }
 
 func (s *store) List(ctx context.Context, h heapstore.Heap, prefix, after string, limit int) (keys []string, next string, err error) {

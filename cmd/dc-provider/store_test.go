@@ -53,8 +53,8 @@ func TestStore_HandOver(t *testing.T) {
 	read := make(chan error, 1)
 	go func() {
 		value, err := next.Get(t.Context(), heap, "key")
-		if err == nil && string(value) != "1" {
-			err = errors.New("read " + string(value))
+		if err == nil && string(value.Value) != "1" {
+			err = errors.New("read " + string(value.Value))
 		}
 		read <- err
 	}()

@@ -4,6 +4,10 @@ package function
 type Commit struct {
 	// Writes go to the heap. If a key occurs more than once, the last write counts.
 	Writes []HeapWrite
+	// Conditions must all hold at the moment of the commit, before its own writes.
+	Conditions []HeapCondition
+	// Writer is the call id that is kept with the keys it writes. Empty means CallID.
+	Writer string
 	// QuotaBytes bounds the heap's keys and values together. 0 means the store's own quota.
 	QuotaBytes int64
 	// CallID is the invocation's, and Record what a repeat of it gets. Without a call id nothing is recorded.

@@ -14,8 +14,8 @@ import (
 
 // Heaps reads the heaps of contracts. The errors are those of package heapstore.
 type Heaps interface {
-	// Get returns the value of a key.
-	Get(ctx context.Context, heap function.Heap, key string) ([]byte, error)
+	// Get returns a key as it stands.
+	Get(ctx context.Context, heap function.Heap, key string) (function.HeapEntry, error)
 	// List returns, in order, keys that begin with prefix and come after the key after; 0 is the store's own limit. next is
 	// where to go on, and empty at the end.
 	List(ctx context.Context, heap function.Heap, prefix, after string, limit int) (keys []string, next string, err error)
@@ -49,16 +49,16 @@ func (a *API) readHeap(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) readKey(w http.ResponseWriter, r *http.Request, heap function.Heap, key string) error {
-	value, err := a.cfg.Heaps.Get(r.Context(), heap, key)
+	entry, err := a.cfg.Heaps.Get(r.Context(), heap, key)
 	if err != nil {
 		return err
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(value)))
+	h.Set("Content-Length", strconv.Itoa(len(entry.Value)))
 	// A contract chose the value: no browser shall take it for a page.
 	h.Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(value) // a caller that is gone needs no answer
+	_, _ = w.Write(entry.Value) // a caller that is gone needs no answer
 	return nil
 }
 

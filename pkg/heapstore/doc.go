@@ -13,9 +13,9 @@
 //
 // # How a commit travels
 //
-//	Commit ─► limits of keys and values ─► waiting ─► leader's batch ─► heap there? quota? ─► put ─► durable ─► nil
+//	Commit ─► limits of keys and values ─► waiting ─► leader's batch ─► heap there? conditions? quota? ─► put ─► durable ─► nil
 //	                │                         │                            │
-//	                └─► ErrKey..., ErrValue.. └─► ctx ended: ctx.Err()     └─► ErrNoHeap, ErrRecorded, ErrQuota: nothing of it is put
+//	                └─► ErrKey..., ErrValue.. └─► ctx ended: ctx.Err()     └─► ErrNoHeap, ErrRecorded, ErrCondition, ErrQuota: nothing of it is put
 //
 // Whoever comes while no transaction is under way leads at once and waits for nobody. Whoever comes during a transaction
 // waits for its end; the first to go on then leads all that wait in one transaction, which costs one sync of the disk
@@ -35,6 +35,11 @@
 // A commit with a call id is recorded with what it writes, and a second one with the same call id is refused with ErrRecorded,
 // as long as the record is kept: for the driver's RecordAge, unless a contract has more than MaxRecords or MaxRecordBytes of
 // them, when the oldest go first.
+//
+// Every key has a version, which is another one after each write of it, also if it was deleted between, and with it the call id
+// and the time of that write. A commit's conditions name versions, and are checked in its own transaction: of any number of
+// commits that want a key as they have seen it, one takes place, and the others get ErrCondition with nothing written. A heap
+// that is restored from a backup counts on from the backup's versions.
 //
 // Keys have 1 to MaxKeyBytes bytes of UTF-8, values at most MaxValueBytes. A heap's quota bounds the sum of its keys' and
 // values' bytes; a heap that is above its quota, because the quota was lowered, still takes commits that do not make it

@@ -25,6 +25,8 @@ var (
 	ErrValueTooLarge = errors.New("heap value too large")
 	// ErrRecorded: an invocation with the same call id has taken effect already.
 	ErrRecorded = fmt.Errorf("the call id has taken effect already: %w", function.ErrConflict)
+	// ErrCondition: one of the commit's conditions does not hold.
+	ErrCondition = function.ErrCondition
 	// ErrQuota: the commit would make the heap larger than its quota.
 	ErrQuota = errors.New("heap quota exceeded")
 )

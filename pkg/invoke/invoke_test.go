@@ -142,7 +142,7 @@ func (b *bench) wantHeap(want map[string]string) {
 		if err != nil {
 			b.t.Error(err)
 		}
-		got[key] = string(value)
+		got[key] = string(value.Value)
 	}
 	if !maps.Equal(got, want) {
 		b.t.Errorf("the heap has %.300q, want %.300q", got, want)
@@ -610,8 +610,8 @@ func TestServeContract_ManyAtOnce(t *testing.T) {
 				}
 				_ = answer.Body.Close()
 				// Whoever was answered reads what it wrote.
-				if value, err := b.store.Get(t.Context(), b.contract.Heap(), key); err != nil || string(value) != "1" {
-					t.Errorf("status %d, and then key %s is %q, %v", answer.StatusCode, key, value, err)
+				if value, err := b.store.Get(t.Context(), b.contract.Heap(), key); err != nil || string(value.Value) != "1" {
+					t.Errorf("status %d, and then key %s is %q, %v", answer.StatusCode, key, value.Value, err)
 				}
 				mu.Lock()
 				want[key] = "1"
@@ -624,7 +624,7 @@ func TestServeContract_ManyAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want["last"] = string(last)
+	want["last"] = string(last.Value)
 	b.wantHeap(want)
 }
 

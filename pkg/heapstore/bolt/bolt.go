@@ -179,10 +179,11 @@ func (s *Store) Commit(ctx context.Context, h heapstore.Heap, c heapstore.Commit
 		if c.CallID != "" && isRecorded(tx, h, c.CallID) {
 			return heapstore.ErrRecorded
 		}
-		if err := commit(tx, h, writes, c.QuotaBytes); err != nil || c.CallID == "" {
+		now := time.Now()
+		if err := commit(tx, h, c, writes, now); err != nil || c.CallID == "" {
 			return err
 		}
-		if err := s.record(tx, h, c.CallID, record, time.Now()); err != nil {
+		if err := s.record(tx, h, c.CallID, record, now); err != nil {
 			panic(fmt.Sprintf("bolt: bbolt refuses the record of a call: %v", err)) // see commit
 		}
 		return nil
@@ -190,74 +191,163 @@ func (s *Store) Commit(ctx context.Context, h heapstore.Heap, c heapstore.Commit
 	return wrap("commit to heap of", h, err)
 }
 
-// commit is the change that one Commit makes. It refuses before it writes.
-func commit(tx *bbolt.Tx, h heapstore.Heap, writes []heapstore.Write, quotaBytes int64) error {
+// commit is the change that one Commit makes. It refuses before it writes. writes are c's, sorted and each key once.
+func commit(tx *bbolt.Tx, h heapstore.Heap, c heapstore.Commit, writes []heapstore.Write, now time.Time) error {
 	heap := heapsOf(tx).Bucket(bucketName(h))
 	if heap == nil {
 		return heapstore.ErrNoHeap
 	}
-	before := int64(heap.Sequence())
-	after := before
-	for _, w := range writes {
-		after += int64(len(w.Value))
-		if old := heap.Get([]byte(w.Key)); old != nil {
-			after -= int64(len(old))
-		} else {
-			after += int64(len(w.Key))
+	for _, condition := range c.Conditions {
+		version, err := versionOf(heap, condition.Key)
+		if err != nil {
+			return err
+		}
+		if err := driver.CheckCondition(condition, version); err != nil {
+			return err
 		}
 	}
-	if err := driver.CheckQuota(before, after, quotaBytes); err != nil {
+	if len(writes) == 0 {
+		return nil
+	}
+	after, err := sizeAfter(heap, writes)
+	if err != nil {
 		return err
 	}
+	if err := driver.CheckQuota(int64(heap.Sequence()), after, c.QuotaBytes); err != nil {
+		return err
+	}
+	if err := write(heap, writes, heapsOf(tx).Sequence()+1, driver.Writer(c), now); err != nil {
+		// driver.CheckWrites lets nothing pass that bbolt refuses, and h is a bucket of a writable transaction.
+		panic(fmt.Sprintf("bolt: bbolt refuses a checked key: %v", err))
+	}
+	return errors.Join(heap.SetSequence(uint64(after)), heapsOf(tx).SetSequence(heapsOf(tx).Sequence()+1))
+}
+
+// versionOf returns the version of a key, 0 if it is absent.
+func versionOf(heap *bbolt.Bucket, key string) (uint64, error) {
+	found := heap.Get([]byte(key))
+	if found == nil {
+		return 0, nil
+	}
+	entry, err := decodeEntry(key, found)
+	return entry.Version, err
+}
+
+// sizeAfter returns how many bytes a heap has after writes.
+func sizeAfter(heap *bbolt.Bucket, writes []heapstore.Write) (int64, error) {
+	size := int64(heap.Sequence())
 	for _, w := range writes {
-		if w.Value == nil {
-			// bbolt gives a nil value back as nil while its page is dirty, which would look like an absent key.
-			w.Value = []byte{}
+		if !w.Delete {
+			size += int64(len(w.Key) + len(w.Value))
 		}
-		if err := heap.Put([]byte(w.Key), w.Value); err != nil {
-			// driver.CheckWrites lets nothing pass that bbolt refuses, and h is a bucket of a writable transaction.
-			panic(fmt.Sprintf("bolt: bbolt refuses a checked key: %v", err))
+		if found := heap.Get([]byte(w.Key)); found != nil {
+			old, err := decodeEntry(w.Key, found)
+			if err != nil {
+				return 0, err
+			}
+			size -= int64(len(w.Key) + len(old.Value))
 		}
 	}
-	return heap.SetSequence(uint64(after))
+	return size, nil
+}
+
+func write(heap *bbolt.Bucket, writes []heapstore.Write, version uint64, callID string, now time.Time) (err error) {
+	for _, w := range writes {
+		if w.Delete {
+			err = heap.Delete([]byte(w.Key))
+		} else {
+			err = heap.Put([]byte(w.Key), encodeEntry(w.Value, version, callID, now))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Get is heapstore.Store's.
-func (s *Store) Get(ctx context.Context, h heapstore.Heap, key string) (value []byte, err error) {
+func (s *Store) Get(ctx context.Context, h heapstore.Heap, key string) (entry heapstore.Entry, err error) {
 	err = s.view(ctx, h, func(heap *bbolt.Bucket) error {
 		found := heap.Get([]byte(key))
 		if found == nil {
 			return heapstore.ErrNoKey
 		}
-		value = append([]byte{}, found...)
-		return nil
+		entry, err = keepEntry(key, found)
+		return err
 	})
-	return value, wrap("read heap of", h, err)
+	return entry, wrap("read heap of", h, err)
+}
+
+// keepEntry decodes what a key holds, in memory of its own: bbolt's ends with the transaction.
+func keepEntry(key string, found []byte) (heapstore.Entry, error) {
+	return decodeEntry(key, append([]byte{}, found...))
 }
 
 // List is heapstore.Store's.
 func (s *Store) List(ctx context.Context, h heapstore.Heap, prefix, after string, limit int) (keys []string, next string, err error) {
-	limit = driver.ListLimit(limit)
 	keys = []string{}
-	err = s.view(ctx, h, func(heap *bbolt.Bucket) error {
-		cursor := heap.Cursor()
-		key, _ := cursor.Seek([]byte(max(prefix, after)))
-		if after != "" && string(key) == after {
-			key, _ = cursor.Next()
-		}
-		for ; key != nil && bytes.HasPrefix(key, []byte(prefix)); key, _ = cursor.Next() {
-			if len(keys) == limit {
-				next = keys[limit-1]
-				return nil
-			}
-			keys = append(keys, string(key))
-		}
-		return nil
+	next, err = s.walk(ctx, h, prefix, after, limit, func(key string, _ []byte) (more bool, err error) {
+		keys = append(keys, key)
+		return true, nil
 	})
 	if err != nil {
 		return nil, "", wrap("list heap of", h, err)
 	}
 	return keys, next, nil
+}
+
+// Entries is heapstore.Store's.
+func (s *Store) Entries(
+	ctx context.Context, h heapstore.Heap, prefix, after string, limit int,
+) (entries []heapstore.Entry, next string, err error) {
+	entries = []heapstore.Entry{}
+	bytes := 0
+	next, err = s.walk(ctx, h, prefix, after, limit, func(key string, value []byte) (more bool, err error) {
+		entry, err := keepEntry(key, value)
+		entries, bytes = append(entries, entry), bytes+len(entry.Value)
+		return bytes <= heapstore.MaxEntriesBytes, err
+	})
+	if err != nil {
+		return nil, "", wrap("read heap of", h, err)
+	}
+	return entries, next, nil
+}
+
+// walk calls visit for the keys that List is to return, until visit wants no more. next is as List returns it.
+func (s *Store) walk(
+	ctx context.Context, h heapstore.Heap, prefix, after string, limit int, visit func(key string, value []byte) (more bool, err error),
+) (next string, err error) {
+	limit = driver.ListLimit(limit)
+	err = s.view(ctx, h, func(heap *bbolt.Bucket) error {
+		cursor := heap.Cursor()
+		key, value := cursor.Seek([]byte(max(prefix, after)))
+		if after != "" && string(key) == after {
+			key, value = cursor.Next()
+		}
+		last, more := "", true
+		for visited := 0; key != nil && bytes.HasPrefix(key, []byte(prefix)); key, value = cursor.Next() {
+			if !more || visited == limit {
+				next = last
+				return nil
+			}
+			last = string(key)
+			visited++
+			if more, err = visit(last, value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return next, err
+}
+
+// Usage is heapstore.Store's.
+func (s *Store) Usage(ctx context.Context, h heapstore.Heap) (usage heapstore.Usage, err error) {
+	err = s.view(ctx, h, func(heap *bbolt.Bucket) error {
+		usage = heapstore.Usage{Keys: int64(heap.Stats().KeyN), Bytes: int64(heap.Sequence())}
+		return nil
+	})
+	return usage, wrap("read heap of", h, err)
 }
 
 func (s *Store) view(ctx context.Context, h heapstore.Heap, read func(heap *bbolt.Bucket) error) error {

@@ -46,7 +46,11 @@ func checkFile(path string) error {
 		}
 		err := tx.Bucket([]byte("heaps")).ForEachBucket(func(name []byte) error {
 			heap, size := tx.Bucket([]byte("heaps")).Bucket(name), 0
-			if err := heap.ForEach(func(key, value []byte) error { size += len(key) + len(value); return nil }); err != nil {
+			if err := heap.ForEach(func(key, held []byte) error {
+				value, err := bolt.EntryValue(held)
+				size += len(key) + len(value)
+				return err
+			}); err != nil {
 				return err
 			}
 			if heap.Sequence() != uint64(size) {
@@ -103,11 +107,11 @@ func TestOpen_MigratesSchema1(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return errors.Join(meta.Put([]byte("schema"), []byte("1")), heap.Put([]byte("k"), []byte("old")), heap.SetSequence(4))
+		return errors.Join(meta.Put([]byte("schema"), []byte("1")), heap.Put([]byte("k"), []byte(`"old"`)), heap.SetSequence(6))
 	})
 	s, h := openStore(t, path, bolt.Options{}), testHeap()
-	if value, err := s.Get(t.Context(), h, "k"); err != nil || string(value) != "old" {
-		t.Errorf("k is %q, %v", value, err)
+	if value, err := s.Get(t.Context(), h, "k"); err != nil || string(value.Value) != `"old"` || value.Version == 0 || value.CallID != "" || !value.At.IsZero() {
+		t.Errorf("k is %+v, %v", value, err)
 	}
 	if err := s.Commit(t.Context(), h, heapstore.Commit{CallID: "1"}); err != nil {
 		t.Error(err)
@@ -214,9 +218,9 @@ func TestOpen_Refuses(t *testing.T) {
 					return err
 				}
 				_, err = tx.CreateBucket([]byte("heaps"))
-				return errors.Join(err, meta.Put([]byte("schema"), []byte("3")))
+				return errors.Join(err, meta.Put([]byte("schema"), []byte("4")))
 			})
-		}, heapstore.ErrSchema, `schema "3"`},
+		}, heapstore.ErrSchema, `schema "4"`},
 		{"a folder", func(t *testing.T, path string) {
 			if err := os.Mkdir(path, 0o700); err != nil {
 				t.Fatal(err)
@@ -295,8 +299,8 @@ func TestBolt_DiskFull(t *testing.T) {
 	check := func(n int, want error) {
 		t.Helper()
 		for _, key := range []string{fmt.Sprint("a", n), fmt.Sprint("z", n)} {
-			if got, err := s.Get(t.Context(), h, key); !errors.Is(err, want) || want == nil && !bytes.Equal(got, value) {
-				t.Errorf("key %s has %d bytes, %v, want %v", key, len(got), err, want)
+			if got, err := s.Get(t.Context(), h, key); !errors.Is(err, want) || want == nil && !bytes.Equal(got.Value, value) {
+				t.Errorf("key %s has %d bytes, %v, want %v", key, len(got.Value), err, want)
 			}
 		}
 	}
@@ -362,8 +366,8 @@ func FuzzBolt_Key(f *testing.F) {
 		default:
 			value, err := s.Get(t.Context(), h, key)
 			keys, _, listErr := s.List(t.Context(), h, key, "", 1)
-			if err != nil || string(value) != other || listErr != nil || len(keys) != 1 || keys[0] != key {
-				t.Errorf("committed %q, got %q, %v, %q, %v", key, value, err, keys, listErr)
+			if err != nil || string(value.Value) != other || listErr != nil || len(keys) != 1 || keys[0] != key {
+				t.Errorf("committed %q, got %q, %v, %q, %v", key, value.Value, err, keys, listErr)
 			}
 		}
 		if keys, _, err := s.List(t.Context(), h, other, key, 5); err != nil || len(keys) > 0 && keys[0] <= key {

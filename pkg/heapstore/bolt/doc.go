@@ -1,14 +1,15 @@
 // Package bolt is the embedded store: one bbolt file, open in one process.
 //
-// # Layout of the file, schema 2
+// # Layout of the file, schema 3
 //
 //	meta                              bucket
-//	└── schema                        the schema's number in decimal: "2"
-//	heaps                             bucket
+//	└── schema                        the schema's number in decimal: "3"
+//	heaps                             bucket; its sequence is the version of the last commit that wrote to any heap
 //	└── <namespace>/<name>/<id>       bucket, one for each heap; its bbolt sequence is the sum of all its keys' and
 //	    │                             values' bytes, which the quota is held against: it changes in the same
 //	    │                             transaction and on the same page as what it counts
-//	    └── <key>                     the value as committed: compact JSON, when it came from a contract's answer
+//	    └── <key>                     version, time and call id of the last write, and the value as committed (see
+//	                                  encodeEntry); the value is compact JSON, when it came from a contract's answer
 //
 //	calls                             bucket
 //	└── <namespace>/<name>/<id>       bucket, one for each heap with a recorded answer
@@ -19,7 +20,8 @@
 //	                                  nanoseconds), the call id (2 bytes of length before it), and the record as
 //	                                  driver.EncodeRecord writes it
 //
-// Schema 1 had no calls. Each commit deletes some of the oldest entries if they are too old or too many.
+// Schema 1 had no calls. Up to schema 2 a key held its value alone, which was JSON and so is told from an entry of today by its
+// first byte: it stays as it is until it is written again. Each commit deletes some of the oldest entries if they are too old or too many.
 //
 // None of the three parts of a heap's name can contain a slash, so no two heaps share a bucket.
 //

@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -10,7 +11,7 @@ import (
 )
 
 // schemaVersion is the number of the layout that doc.go draws.
-const schemaVersion = 2
+const schemaVersion = 3
 
 var (
 	metaBucket  = []byte("meta")
@@ -27,13 +28,8 @@ func prepare(db *bbolt.DB) error {
 		return err
 	case found == strconv.Itoa(schemaVersion):
 		return nil
-	case found == "1":
-		return db.Update(func(tx *bbolt.Tx) error {
-			if _, err := tx.CreateBucket(callsBucket); err != nil {
-				return err
-			}
-			return tx.Bucket(metaBucket).Put(schemaKey, []byte("2"))
-		})
+	case found == "1", found == "2":
+		return db.Update(migrate)
 	case found != "":
 		return fmt.Errorf("%w: the file has schema %q, this version of the program knows schema %d", heapstore.ErrSchema, found, schemaVersion)
 	}
@@ -47,9 +43,20 @@ func prepare(db *bbolt.DB) error {
 				return err
 			}
 		}
-		return meta.Put(schemaKey, []byte(strconv.Itoa(schemaVersion)))
+		return errors.Join(startVersions(tx), meta.Put(schemaKey, []byte(strconv.Itoa(schemaVersion))))
 	})
 }
+
+// migrate brings a file of schema 1 or 2 to this one.
+func migrate(tx *bbolt.Tx) error {
+	if _, err := tx.CreateBucketIfNotExists(callsBucket); err != nil {
+		return err
+	}
+	return errors.Join(startVersions(tx), tx.Bucket(metaBucket).Put(schemaKey, []byte(strconv.Itoa(schemaVersion))))
+}
+
+// startVersions lets the next version be the one after that of the keys of schema 2.
+func startVersions(tx *bbolt.Tx) error { return heapsOf(tx).SetSequence(firstVersion) }
 
 // schemaOf returns the schema that a file says it has, or nothing for a file that is empty.
 func schemaOf(db *bbolt.DB) (found string, err error) {

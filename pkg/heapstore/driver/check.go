@@ -37,6 +37,22 @@ func CheckWrites(writes []heapstore.Write) error {
 	return nil
 }
 
+// Writer is the call id that a commit leaves with the keys that it writes.
+func Writer(c heapstore.Commit) string {
+	if c.Writer != "" {
+		return c.Writer
+	}
+	return c.CallID
+}
+
+// CheckCondition refuses a commit one of whose conditions does not hold for the key's version, 0 if it is absent.
+func CheckCondition(c heapstore.Condition, version uint64) error {
+	if c.Holds(version) {
+		return nil
+	}
+	return fmt.Errorf("%w: %.40q", heapstore.ErrCondition, c.Key)
+}
+
 // LastWrites sorts a copy of writes by key, drops those that a later one replaces, and sums up the rest.
 func LastWrites(writes []heapstore.Write) (last []heapstore.Write, bytes int) {
 	last = slices.Clone(writes)
@@ -45,6 +61,9 @@ func LastWrites(writes []heapstore.Write) (last []heapstore.Write, bytes int) {
 	for i, w := range last {
 		if i+1 < len(last) && last[i+1].Key == w.Key {
 			continue
+		}
+		if w.Delete {
+			w.Value = nil
 		}
 		last[n] = w
 		n++

@@ -142,14 +142,14 @@ func readVictim(t *testing.T, s heapstore.Store, h function.Heap, writer int) in
 	commits := make([]int, killKeys)
 	for key := range killKeys {
 		value, err := s.Get(t.Context(), h, victimKey(writer, key))
-		switch number, _, _ := strings.Cut(string(value), " "); {
+		switch number, _, _ := strings.Cut(string(value.Value), " "); {
 		case errors.Is(err, heapstore.ErrNoKey), errors.Is(err, heapstore.ErrNoHeap):
 			// Killed before the first commit, or a torn one, which shows below.
 		case err != nil:
 			t.Fatal(err)
 		default:
 			if commits[key], err = strconv.Atoi(number); err != nil {
-				t.Fatalf("writer %d: key %d holds %.40q", writer, key, value)
+				t.Fatalf("writer %d: key %d holds %.40q", writer, key, value.Value)
 			}
 		}
 		if commits[key] != commits[0] {

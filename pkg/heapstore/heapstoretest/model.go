@@ -96,15 +96,26 @@ func (m *model) commit(h function.Heap) {
 			w.Value = make([]byte, heapstore.MaxValueBytes+1)
 			want = firstError(want, heapstore.ErrValueTooLarge)
 		}
+		w.Delete = m.random.IntN(6) == 0 && len(w.Value) <= heapstore.MaxValueBytes
 		batch = append(batch, w)
 	}
 	c := function.Commit{Writes: batch, QuotaBytes: int64(1 + m.random.IntN(100_000))}
+	holds := true
+	if m.heaps[h] != nil && m.random.IntN(4) == 0 {
+		var condition function.HeapCondition
+		condition, holds = m.condition(h)
+		c.Conditions = append(c.Conditions, condition)
+	}
 	if m.random.IntN(2) == 0 {
 		c.CallID, c.Record = m.callID(), record(byte(m.random.IntN(256)))
 	}
 	after := maps.Clone(m.heaps[h])
 	for _, w := range batch {
-		if after != nil {
+		switch {
+		case after == nil:
+		case w.Delete:
+			delete(after, w.Key)
+		default:
 			after[w.Key] = string(w.Value)
 		}
 	}
@@ -115,6 +126,8 @@ func (m *model) commit(h function.Heap) {
 		want = heapstore.ErrNoHeap
 	case repeated:
 		want = heapstore.ErrRecorded
+	case !holds:
+		want = heapstore.ErrCondition
 	case size(after) > c.QuotaBytes && size(after) > size(m.heaps[h]):
 		want = heapstore.ErrQuota
 	default:
@@ -124,6 +137,25 @@ func (m *model) commit(h function.Heap) {
 		}
 	}
 	m.check("commit", m.store.Commit(m.t.Context(), h, c), want)
+}
+
+// condition is one on some key, and whether it holds.
+func (m *model) condition(h function.Heap) (c function.HeapCondition, holds bool) {
+	c.Key = m.key()
+	now := version(m.t, m.store, h, c.Key)
+	switch m.random.IntN(4) {
+	case 0:
+		return c, now == 0
+	case 1:
+		c.Version = function.AnyVersion
+		return c, now != 0
+	case 2:
+		c.Version = now + 1
+		return c, false
+	default:
+		c.Version = now
+		return c, true
+	}
 }
 
 // commitAtOnce makes commits with the same call id at the same time. If the call has taken effect before, none of them
@@ -181,8 +213,8 @@ func (m *model) get(h function.Heap) {
 		m.check("get", err, heapstore.ErrNoHeap)
 	case !there:
 		m.check("get", err, heapstore.ErrNoKey)
-	case err != nil || string(got) != want:
-		m.t.Fatalf("key %q of %v is %.40q, %v, want %.40q", key, h, got, err, want)
+	case err != nil || string(got.Value) != want:
+		m.t.Fatalf("key %q of %v is %.40q, %v, want %.40q", key, h, got.Value, err, want)
 	}
 }
 
@@ -216,7 +248,7 @@ func (m *model) compare() {
 			if err != nil {
 				m.t.Fatal(err)
 			}
-			got[key] = string(value)
+			got[key] = string(value.Value)
 		}
 		if !maps.Equal(got, want) {
 			m.t.Fatalf("%v has %d keys, want %d, or another value", h, len(got), len(want))

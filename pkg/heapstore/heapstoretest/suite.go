@@ -42,6 +42,11 @@ func Run(t *testing.T, d Driver) {
 		"concurrent commits are whole":          testConcurrent,
 		"a call id takes effect once":           testRecorded,
 		"repeats at once take effect once":      testRepeats,
+		"versions tell writes apart":            testVersions,
+		"a commit takes place as its key was":   testConditions,
+		"of many conditions at once one holds":  testConditionsAtOnce,
+		"deleted keys are gone":                 testDelete,
+		"entries are what the keys hold":        testEntries,
 		"heaps come and go under commits":       testDropped,
 		"random operations agree with a map":    testModel,
 		"a kill loses and tears nothing":        testKill,
@@ -104,8 +109,8 @@ func writes(pairs ...string) []function.HeapWrite {
 // wantValue checks that a key has a value.
 func wantValue(t *testing.T, s heapstore.Store, h function.Heap, key, want string) {
 	t.Helper()
-	if got, err := s.Get(t.Context(), h, key); err != nil || string(got) != want {
-		t.Errorf("Get(%.40q) = %.40q, %v, want %.40q", key, got, err, want)
+	if got, err := s.Get(t.Context(), h, key); err != nil || string(got.Value) != want || got.Key != key || got.Version == 0 {
+		t.Errorf("Get(%.40q) = %.40q, version %d, %v, want %.40q", key, got.Value, got.Version, err, want)
 	}
 }
 
@@ -173,7 +178,7 @@ func testRead(t *testing.T, d Driver) {
 	t.Run("no writes", func(t *testing.T) { commit(t, s, h) })
 	for _, key := range []string{"", "custodian", "custodian-11", longest + "k", "\xff"} {
 		if got, err := s.Get(t.Context(), h, key); !errors.Is(err, heapstore.ErrNoKey) || !errors.Is(err, function.ErrNotFound) {
-			t.Errorf("Get(%.20q) = %q, %v, want ErrNoKey", key, got, err)
+			t.Errorf("Get(%.20q) = %+v, %v, want ErrNoKey", key, got, err)
 		}
 	}
 }
@@ -309,8 +314,10 @@ func wantNoHeap(t *testing.T, s heapstore.Store, h function.Heap) {
 	t.Helper()
 	_, get := s.Get(t.Context(), h, "key")
 	_, _, list := s.List(t.Context(), h, "", "", 0)
+	_, _, entries := s.Entries(t.Context(), h, "", "", 0)
+	_, usage := s.Usage(t.Context(), h)
 	for what, err := range map[string]error{
-		"Get": get, "List": list, "Commit": s.Commit(t.Context(), h, function.Commit{Writes: writes("key", "1")}),
+		"Get": get, "List": list, "Entries": entries, "Usage": usage, "Commit": s.Commit(t.Context(), h, function.Commit{Writes: writes("key", "1")}),
 	} {
 		if !errors.Is(err, heapstore.ErrNoHeap) || !errors.Is(err, function.ErrNotFound) || errors.Is(err, heapstore.ErrNoKey) {
 			t.Errorf("%s on heap %v gives %v, want ErrNoHeap", what, h, err)
@@ -407,7 +414,7 @@ func testMemory(t *testing.T, d Driver) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		clear(got[:cap(got)])
+		clear(got.Value[:cap(got.Value)])
 		wantValue(t, s, h, "key", value)
 	}
 }
@@ -437,7 +444,10 @@ func testClosed(t *testing.T, d Driver) {
 	}
 	_, get := s.Get(t.Context(), h, "key")
 	_, _, list := s.List(t.Context(), h, "", "", 0)
+	_, _, entries := s.Entries(t.Context(), h, "", "", 0)
+	_, usage := s.Usage(t.Context(), h)
 	for what, err := range map[string]error{
+		"Entries": entries, "Usage": usage,
 		"Create": s.Create(t.Context(), h), "Drop": s.Drop(t.Context(), h), "Get": get, "List": list,
 		"Commit": s.Commit(t.Context(), h, function.Commit{Writes: writes("key", "1")}),
 	} {
@@ -561,7 +571,7 @@ func readPair(t *testing.T, s heapstore.Store, h function.Heap, writer int) stri
 	if _, err := s.Get(t.Context(), h, fmt.Sprintf("z-%d", writer)); err != nil {
 		t.Errorf("writer %d: half a commit: %v", writer, err)
 	}
-	return string(first)
+	return string(first.Value)
 }
 
 // testRecorded commits with call ids, and again with them.

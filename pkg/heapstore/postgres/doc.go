@@ -1,11 +1,12 @@
 // Package postgres is the store that any number of providers share: a PostgreSQL database.
 //
-// # Layout, schema 2
+// # Layout, schema 3
 //
 //	dc_schema    version                          a row for each migration that was made
 //	dc_heaps     id, namespace, name, record,     one row for each heap; bytes is the sum of all its keys' and values'
-//	             bytes                            bytes, which the quota is held against
-//	dc_entries   heap, key, value                 what is in the heaps
+//	             bytes, version                   bytes, which the quota is held against; version counts its commits
+//	dc_entries   heap, key, value, version,       what is in the heaps: version is that of the commit that wrote the key last,
+//	             call, at                         call its call id and at its time
 //	dc_calls     heap, id, at, record             what is recorded of each call id that has taken effect; deleted in the
 //	                                              background when it is too old or too much
 //	dc_dropped   heap                             heaps whose entries are still to be deleted

@@ -40,8 +40,8 @@ func wantValue(t *testing.T, s *postgres.Store, h heapstore.Heap, key, want stri
 	if want == "" && errors.Is(err, heapstore.ErrNoKey) {
 		return
 	}
-	if err != nil || string(got) != want {
-		t.Errorf("%s is %.40q, %v, want %.40q", key, got, err, want)
+	if err != nil || string(got.Value) != want {
+		t.Errorf("%s is %.40q, %v, want %.40q", key, got.Value, err, want)
 	}
 }
 
@@ -334,7 +334,7 @@ func TestStores_ShareADatabase(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantValue(t, stores[2], h, "y", string(x))
+		wantValue(t, stores[2], h, "y", string(x.Value))
 		for i := range stores {
 			wantValue(t, stores[3], h, fmt.Sprint("own-", i), fmt.Sprintf("%d/%d", i, rounds-1))
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -16,7 +17,7 @@ const (
 	sqlCreate = `INSERT INTO dc_heaps (namespace, name, record) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
 	sqlDrop   = `WITH gone AS (DELETE FROM dc_heaps WHERE namespace = $1 AND name = $2 AND record = $3 RETURNING id)
 		INSERT INTO dc_dropped (heap) SELECT id FROM gone`
-	sqlGet = `SELECT e.value FROM dc_heaps h LEFT JOIN dc_entries e ON e.heap = h.id AND e.key = $4
+	sqlGet = `SELECT e.value, e.version, e.call, e.at FROM dc_heaps h LEFT JOIN dc_entries e ON e.heap = h.id AND e.key = $4
 		WHERE h.namespace = $1 AND h.name = $2 AND h.record = $3`
 	sqlRecorded = `SELECT c.record FROM dc_heaps h LEFT JOIN dc_calls c ON c.heap = h.id AND c.id = $4
 		WHERE h.namespace = $1 AND h.name = $2 AND h.record = $3`
@@ -24,6 +25,16 @@ const (
 	sqlList = `SELECT e.key FROM dc_heaps h LEFT JOIN LATERAL (
 			SELECT key FROM dc_entries WHERE heap = h.id AND key >= $4 AND ($5::bytea IS NULL OR key < $5) ORDER BY key LIMIT $6
 		) e ON true WHERE h.namespace = $1 AND h.name = $2 AND h.record = $3 ORDER BY e.key`
+	// The last one is the one with which the values have more than $7 bytes.
+	sqlEntriesFrom = `SELECT e.key, e.value, e.version, e.call, e.at FROM dc_heaps h LEFT JOIN LATERAL (
+			SELECT * FROM (
+				SELECT *, sum(octet_length(value)) OVER (ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM (
+					SELECT * FROM dc_entries WHERE heap = h.id AND key >= $4 AND ($5::bytea IS NULL OR key < $5) ORDER BY key LIMIT $6
+				) AS page
+			) AS summed WHERE before IS NULL OR before <= $7
+		) e ON true WHERE h.namespace = $1 AND h.name = $2 AND h.record = $3 ORDER BY e.key`
+	sqlUsage = `SELECT h.bytes, (SELECT count(*) FROM dc_entries WHERE heap = h.id)
+		FROM dc_heaps h WHERE h.namespace = $1 AND h.name = $2 AND h.record = $3`
 )
 
 // Create is heapstore.Store's.
@@ -56,17 +67,36 @@ func (s *Store) Drop(ctx context.Context, h heapstore.Heap) error {
 }
 
 // Get is heapstore.Store's.
-func (s *Store) Get(ctx context.Context, h heapstore.Heap, key string) (value []byte, err error) {
-	err = s.retry(ctx, func(ctx context.Context) error {
-		return s.pool.QueryRow(ctx, sqlGet, h.Namespace, h.Name, h.ID, []byte(key)).Scan(&value)
+func (s *Store) Get(ctx context.Context, h heapstore.Heap, key string) (heapstore.Entry, error) {
+	var r entryRow
+	err := s.retry(ctx, func(ctx context.Context) error {
+		return s.pool.QueryRow(ctx, sqlGet, h.Namespace, h.Name, h.ID, []byte(key)).Scan(&r.value, &r.version, &r.call, &r.at)
 	})
+	r.key = []byte(key)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		err = heapstore.ErrNoHeap
-	case err == nil && value == nil:
+	case err == nil && r.value == nil:
 		err = heapstore.ErrNoKey
+	case err == nil:
+		return r.entry(), nil
 	}
-	return value, driver.Wrap("read heap of", h, err)
+	return heapstore.Entry{}, driver.Wrap("read heap of", h, err)
+}
+
+// entryRow is a row of dc_entries, or one of NULLs.
+type entryRow struct {
+	key, value, call []byte
+	version          *int64
+	at               *time.Time
+}
+
+func (r entryRow) entry() heapstore.Entry {
+	e := heapstore.Entry{Key: string(r.key), Value: r.value, Version: uint64(*r.version), CallID: string(r.call)}
+	if r.at != nil {
+		e.At = *r.at
+	}
+	return e
 }
 
 // Recorded is heapstore.Store's.
@@ -88,14 +118,9 @@ func (s *Store) Recorded(ctx context.Context, h heapstore.Heap, callID string) (
 // List is heapstore.Store's.
 func (s *Store) List(ctx context.Context, h heapstore.Heap, prefix, after string, limit int) (keys []string, next string, err error) {
 	limit = driver.ListLimit(limit)
-	from := []byte(prefix)
-	if after != "" {
-		// The first key that can come after another is that with a NUL appended.
-		from = []byte(max(prefix, after+"\x00"))
-	}
 	var found [][]byte
 	err = s.retry(ctx, func(ctx context.Context) error {
-		rows, err := s.pool.Query(ctx, sqlList, h.Namespace, h.Name, h.ID, from, behind(prefix), limit+1)
+		rows, err := s.pool.Query(ctx, sqlList, h.Namespace, h.Name, h.ID, from(prefix, after), behind(prefix), limit+1)
 		if err != nil {
 			return err
 		}
@@ -119,6 +144,68 @@ func (s *Store) List(ctx context.Context, h heapstore.Heap, prefix, after string
 		}
 	}
 	return keys, next, nil
+}
+
+// Entries is heapstore.Store's.
+func (s *Store) Entries(
+	ctx context.Context, h heapstore.Heap, prefix, after string, limit int,
+) (entries []heapstore.Entry, next string, err error) {
+	limit = driver.ListLimit(limit)
+	var found []entryRow
+	err = s.retry(ctx, func(ctx context.Context) error {
+		rows, err := s.pool.Query(ctx, sqlEntriesFrom, h.Namespace, h.Name, h.ID, from(prefix, after), behind(prefix), limit,
+			heapstore.MaxEntriesBytes)
+		if err != nil {
+			return err
+		}
+		found, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r entryRow, err error) {
+			return r, row.Scan(&r.key, &r.value, &r.version, &r.call, &r.at)
+		})
+		return err
+	})
+	if err == nil && len(found) == 0 {
+		err = heapstore.ErrNoHeap
+	}
+	if err != nil {
+		return nil, "", driver.Wrap("read heap of", h, err)
+	}
+	entries = []heapstore.Entry{}
+	bytes := 0
+	for _, r := range found {
+		if r.key != nil {
+			entries, bytes = append(entries, r.entry()), bytes+len(r.value)
+		}
+	}
+	if len(entries) == limit || bytes > heapstore.MaxEntriesBytes {
+		last := entries[len(entries)-1].Key
+		more, _, err := s.List(ctx, h, prefix, last, 1)
+		if err != nil {
+			return nil, "", err
+		}
+		if len(more) > 0 {
+			next = last
+		}
+	}
+	return entries, next, nil
+}
+
+// Usage is heapstore.Store's.
+func (s *Store) Usage(ctx context.Context, h heapstore.Heap) (usage heapstore.Usage, err error) {
+	err = s.retry(ctx, func(ctx context.Context) error {
+		return s.pool.QueryRow(ctx, sqlUsage, h.Namespace, h.Name, h.ID).Scan(&usage.Bytes, &usage.Keys)
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = heapstore.ErrNoHeap
+	}
+	return usage, driver.Wrap("read heap of", h, err)
+}
+
+// from returns the first key that List may return: the first that can come after another is that with a NUL appended.
+func from(prefix, after string) []byte {
+	if after == "" {
+		return []byte(prefix)
+	}
+	return []byte(max(prefix, after+"\x00"))
 }
 
 // behind returns the first key that is behind all those with a prefix, or nil if there is none.

@@ -32,7 +32,10 @@ type lane struct {
 type change struct {
 	heap       heapstore.Heap
 	writes     []heapstore.Write
+	conditions []heapstore.Condition
 	quotaBytes int64
+	// writer is the call id that is kept with the keys.
+	writer string
 	// callID is empty where nothing is recorded.
 	callID string
 	record []byte
@@ -53,11 +56,13 @@ func (s *Store) Commit(ctx context.Context, h heapstore.Heap, c heapstore.Commit
 		c.QuotaBytes = s.quotaBytes
 	}
 	writes, bytes := driver.LastWrites(c.Writes)
-	change := &change{heap: h, writes: writes, quotaBytes: c.QuotaBytes, callID: c.CallID}
+	change := &change{
+		heap: h, writes: writes, conditions: c.Conditions, quotaBytes: c.QuotaBytes, writer: driver.Writer(c), callID: c.CallID,
+	}
 	if c.CallID != "" {
 		change.record = driver.EncodeRecord(c.Record)
 	}
-	err := s.laneOf(h).changes.Do(ctx, driver.Size{Writes: len(writes), Bytes: bytes + len(change.record)}, change)
+	err := s.laneOf(h).changes.Do(ctx, driver.Size{Writes: len(writes) + len(c.Conditions), Bytes: bytes + len(change.record)}, change)
 	return driver.Wrap("commit to heap of", h, err)
 }
 
@@ -129,11 +134,11 @@ const (
 	sqlLane  = `INSERT INTO dc_lanes (owner, lane, seq) VALUES ($1::uuid, $2, $3)
 		ON CONFLICT (owner, lane) DO UPDATE SET seq = excluded.seq, at = now()`
 	// In one order, so that no two providers wait for each other.
-	sqlLock = `SELECT n.i, h.id, h.bytes
+	sqlLock = `SELECT n.i, h.id, h.bytes, h.version
 		FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS n (namespace, name, record, i)
 		JOIN dc_heaps h ON h.namespace = n.namespace AND h.name = n.name AND h.record = n.record
 		ORDER BY h.id FOR UPDATE OF h`
-	sqlSizes = `SELECT w.i, e.key, octet_length(e.value) FROM unnest($4::bigint[], $5::bytea[]) AS w (i, key)
+	sqlEntriesNow = `SELECT w.i, e.key, octet_length(e.value), e.version FROM unnest($4::bigint[], $5::bytea[]) AS w (i, key)
 		JOIN unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS n (namespace, name, record, i) ON n.i = w.i
 		JOIN dc_heaps h ON h.namespace = n.namespace AND h.name = n.name AND h.record = n.record
 		JOIN dc_entries e ON e.heap = h.id AND e.key = w.key`
@@ -142,9 +147,12 @@ const (
 		JOIN dc_heaps h ON h.namespace = n.namespace AND h.name = n.name AND h.record = n.record
 		JOIN dc_calls c ON c.heap = h.id AND c.id = w.id`
 	sqlRecords = `INSERT INTO dc_calls (heap, id, record) SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[])`
-	sqlEntries = `INSERT INTO dc_entries (heap, key, value) SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[])
-		ON CONFLICT (heap, key) DO UPDATE SET value = excluded.value`
-	sqlHeaps = `UPDATE dc_heaps h SET bytes = n.bytes FROM unnest($1::bigint[], $2::bigint[]) AS n (id, bytes) WHERE h.id = n.id`
+	sqlEntries = `INSERT INTO dc_entries (heap, key, value, version, call, at)
+		SELECT *, now() FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bigint[], $5::bytea[])
+		ON CONFLICT (heap, key) DO UPDATE SET value = excluded.value, version = excluded.version, call = excluded.call, at = excluded.at`
+	sqlDeletes = `DELETE FROM dc_entries e USING unnest($1::bigint[], $2::bytea[]) AS w (heap, key) WHERE e.heap = w.heap AND e.key = w.key`
+	sqlHeaps   = `UPDATE dc_heaps h SET bytes = n.bytes, version = n.version
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (id, bytes, version) WHERE h.id = n.id`
 )
 
 // lock begins the transaction and returns the batch's heaps, each locked until its end. The lane's own row comes first: as
@@ -158,7 +166,7 @@ func (l *lane) lock(ctx context.Context, conn *pgxpool.Conn, batch []*change) (l
 	for _, c := range batch {
 		h := heaps[c.heap]
 		if h == nil {
-			h = &lockedHeap{sizes: map[string]int{}, writes: map[string][]byte{}, recorded: map[string]bool{}, records: map[string][]byte{}}
+			h = &lockedHeap{keys: map[string]lockedKey{}, writes: map[string]write{}, recorded: map[string]bool{}, records: map[string][]byte{}}
 			heaps[c.heap] = h
 			numbered = append(numbered, h)
 			h.number = int64(len(numbered))
@@ -166,6 +174,9 @@ func (l *lane) lock(ctx context.Context, conn *pgxpool.Conn, batch []*change) (l
 		}
 		for _, w := range c.writes {
 			at, keys = append(at, h.number), append(keys, []byte(w.Key))
+		}
+		for _, condition := range c.conditions {
+			at, keys = append(at, h.number), append(keys, []byte(condition.Key))
 		}
 		if c.callID != "" {
 			callsAt, calls = append(callsAt, h.number), append(calls, []byte(c.callID))
@@ -175,20 +186,20 @@ func (l *lane) lock(ctx context.Context, conn *pgxpool.Conn, batch []*change) (l
 	b.Queue(sqlBegin)
 	b.Queue(sqlLane, l.store.owner, l.number, l.seq)
 	b.Queue(sqlLock, namespaces, names, records).Query(func(rows pgx.Rows) error {
-		var number, id, bytes int64
-		_, err := pgx.ForEachRow(rows, []any{&number, &id, &bytes}, func() error {
+		var number, id, bytes, version int64
+		_, err := pgx.ForEachRow(rows, []any{&number, &id, &bytes, &version}, func() error {
 			h := numbered[number-1]
-			h.id, h.bytes, h.there = id, bytes, true
+			h.id, h.bytes, h.version, h.there = id, bytes, version, true
 			return nil
 		})
 		return err
 	})
-	b.Queue(sqlSizes, namespaces, names, records, at, keys).Query(func(rows pgx.Rows) error {
+	b.Queue(sqlEntriesNow, namespaces, names, records, at, keys).Query(func(rows pgx.Rows) error {
 		var number int64
 		var key []byte
-		var size int
-		_, err := pgx.ForEachRow(rows, []any{&number, &key, &size}, func() error {
-			numbered[number-1].sizes[string(key)] = size
+		var now lockedKey
+		_, err := pgx.ForEachRow(rows, []any{&number, &key, &now.size, &now.version}, func() error {
+			numbered[number-1].keys[string(key)] = now
 			return nil
 		})
 		return err
@@ -240,12 +251,28 @@ type lockedHeap struct {
 	there  bool
 	id     int64
 	bytes  int64
-	// sizes are those of the values that the batch's keys have.
-	sizes  map[string]int
-	writes map[string][]byte
+	// version is that of the heap's last commit.
+	version int64
+	// keys are those of the batch that are there.
+	keys   map[string]lockedKey
+	writes map[string]write
 	// recorded are those of the batch's call ids that have taken effect.
 	recorded map[string]bool
 	records  map[string][]byte
+}
+
+// lockedKey is a key's version and the size of its value.
+type lockedKey struct {
+	size    int
+	version int64
+}
+
+// write is what the batch writes to a key.
+type write struct {
+	value   []byte
+	version int64
+	writer  string
+	gone    bool
 }
 
 // apply adds a change to what is to be written, or refuses it.
@@ -257,13 +284,18 @@ func (heaps lockedHeaps) apply(c *change) error {
 	if h.recorded[c.callID] {
 		return heapstore.ErrRecorded
 	}
+	for _, condition := range c.conditions {
+		if err := driver.CheckCondition(condition, uint64(h.keys[condition.Key].version)); err != nil {
+			return err
+		}
+	}
 	after := h.bytes
 	for _, w := range c.writes {
-		after += int64(len(w.Value))
-		if size, there := h.sizes[w.Key]; there {
-			after -= int64(size)
-		} else {
-			after += int64(len(w.Key))
+		if !w.Delete {
+			after += int64(len(w.Key) + len(w.Value))
+		}
+		if old, there := h.keys[w.Key]; there {
+			after -= int64(len(w.Key) + old.size)
 		}
 	}
 	if err := driver.CheckQuota(h.bytes, after, c.quotaBytes); err != nil {
@@ -273,33 +305,52 @@ func (heaps lockedHeaps) apply(c *change) error {
 	if c.callID != "" {
 		h.recorded[c.callID], h.records[c.callID] = true, c.record
 	}
+	if len(c.writes) > 0 {
+		h.version++
+	}
 	for _, w := range c.writes {
-		h.sizes[w.Key] = len(w.Value)
-		h.writes[w.Key] = append([]byte{}, w.Value...) // not nil, which would be NULL
+		h.writes[w.Key] = write{
+			value:   append([]byte{}, w.Value...), // not nil, which would be NULL
+			version: h.version, writer: c.writer, gone: w.Delete,
+		}
+		if w.Delete {
+			delete(h.keys, w.Key)
+		} else {
+			h.keys[w.Key] = lockedKey{size: len(w.Value), version: h.version}
+		}
 	}
 	return nil
 }
 
 // write writes everything and commits.
 func (heaps lockedHeaps) write(ctx context.Context, conn *pgxpool.Conn) error {
-	var ids, sizes, at, callsAt []int64
-	var keys, values, calls, records [][]byte
+	var ids, sizes, heapVersions, at, versions, goneAt, callsAt []int64
+	var keys, values, writers, gone, calls, records [][]byte
 	for _, h := range heaps {
 		if !h.there {
 			continue
 		}
-		ids, sizes = append(ids, h.id), append(sizes, h.bytes)
+		ids, sizes, heapVersions = append(ids, h.id), append(sizes, h.bytes), append(heapVersions, h.version)
 		for _, key := range slices.Sorted(maps.Keys(h.writes)) {
-			at, keys, values = append(at, h.id), append(keys, []byte(key)), append(values, h.writes[key])
+			w := h.writes[key]
+			if w.gone {
+				goneAt, gone = append(goneAt, h.id), append(gone, []byte(key))
+				continue
+			}
+			at, keys, values = append(at, h.id), append(keys, []byte(key)), append(values, w.value)
+			versions, writers = append(versions, w.version), append(writers, []byte(w.writer))
 		}
 		for id, record := range h.records {
 			callsAt, calls, records = append(callsAt, h.id), append(calls, []byte(id)), append(records, record)
 		}
 	}
 	var b pgx.Batch
-	b.Queue(sqlEntries, at, keys, values)
+	b.Queue(sqlEntries, at, keys, values, versions, writers)
+	if len(gone) > 0 {
+		b.Queue(sqlDeletes, goneAt, gone)
+	}
 	b.Queue(sqlRecords, callsAt, calls, records)
-	b.Queue(sqlHeaps, ids, sizes)
+	b.Queue(sqlHeaps, ids, sizes, heapVersions)
 	b.Queue("commit")
 	return conn.SendBatch(ctx, &b).Close()
 }
