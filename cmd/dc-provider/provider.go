@@ -49,6 +49,7 @@ func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err
 		Endpoints: p.cluster.Endpoints,
 		Wake:      func(ctx context.Context, f *function.Function) error { return p.scaler.Wake(ctx, f) },
 		Reason:    func(ref function.Ref) string { return p.cluster.Status(ref).Reason },
+		ColdStart: p.cluster.ColdStart,
 		Contract: func(w http.ResponseWriter, r *http.Request, f *function.Function, idGiven bool) {
 			end, err := p.store.begin(r.Context())
 			if err != nil {

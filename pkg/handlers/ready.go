@@ -48,7 +48,7 @@ var (
 type ReadyPush struct {
 	key    []byte
 	lookup func(function.Ref) (*function.Function, bool)
-	mark   func(ref function.Ref, id, pod, ip string)
+	mark   MarkReady
 	port   uint16
 	client *http.Client
 	nonces *lru.Cache[string, struct{}]
@@ -59,9 +59,11 @@ type ReadyPush struct {
 	total    int
 }
 
-// NewReadyPush derives functions' tokens from key. Once a push has proved itself, mark is told the replica's name and IP
-// address.
-func NewReadyPush(key []byte, lookup func(function.Ref) (*function.Function, bool), mark func(ref function.Ref, id, pod, ip string)) (*ReadyPush, error) {
+// MarkReady is told of a replica whose push has proved itself: its name, its IP address, and what it says of its start.
+type MarkReady func(ref function.Ref, id, pod, ip string, told function.Startup)
+
+// NewReadyPush derives functions' tokens from key.
+func NewReadyPush(key []byte, lookup func(function.Ref) (*function.Function, bool), mark MarkReady) (*ReadyPush, error) {
 	if len(key) == 0 {
 		return nil, errors.New("handlers: ready key missing")
 	}
@@ -82,6 +84,7 @@ func NewReadyPush(key []byte, lookup func(function.Ref) (*function.Function, boo
 
 // serve connects to no address before the push was found to be signed with the token of a function that exists.
 func (p *ReadyPush) serve(w http.ResponseWriter, r *http.Request) error {
+	came := time.Now()
 	message, err := readMessage(w, r)
 	if err != nil {
 		return err
@@ -110,7 +113,11 @@ func (p *ReadyPush) serve(w http.ResponseWriter, r *http.Request) error {
 	if err := p.challenge(r.Context(), token, ip); err != nil {
 		return err
 	}
-	p.mark(ref, f.ID, message.Pod, ip.String())
+	var told function.Startup
+	if up, serving, ok := message.Times(); ok {
+		told = function.Startup{Container: came.Add(-up), Process: came.Add(-serving)}
+	}
+	p.mark(ref, f.ID, message.Pod, ip.String(), told)
 	return answered(w, http.StatusNoContent, nil)
 }
 

@@ -28,6 +28,7 @@ type pushes struct {
 
 	mu         sync.Mutex
 	marked     []string
+	told       []function.Startup
 	challenges int
 }
 
@@ -41,9 +42,10 @@ func newPushes(t *testing.T, watchdog func(p *pushes, w http.ResponseWriter, r *
 		p.mu.Unlock()
 		watchdog(p, w, r)
 	}))
-	ready, err := handlers.NewReadyPush(readyKey, w.Lookup, func(ref function.Ref, id, pod, ip string) {
+	ready, err := handlers.NewReadyPush(readyKey, w.Lookup, func(ref function.Ref, id, pod, ip string, told function.Startup) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
+		p.told = append(p.told, told)
 		p.marked = append(p.marked, strings.Join([]string{ref.String(), id, pod, ip}, " "))
 	})
 	if err != nil {
@@ -97,6 +99,22 @@ func TestReadyPush_Accepted(t *testing.T) {
 	wantEmpty(t, p.push(readypush.NewMessage(p.token, "cow.fns", "cow-1").Encode()), 204)
 	wantEmpty(t, p.push(readypush.NewMessage(p.token, "cow.fns", "cow-2").Encode()), 204)
 	p.want(t, 2, "cow.fns 1 cow-1 127.0.0.1", "cow.fns 1 cow-2 127.0.0.1")
+}
+
+func TestReadyPush_TellsOfTheStart(t *testing.T) {
+	p := newPushes(t, honest)
+	message := readypush.NewMessage(p.token, "cow.fns", "cow-1").WithTimes(p.token, time.Hour, time.Minute)
+	forged := message
+	forged.UpMicros++
+	wantLine(t, p.push(forged.Encode()), 401, "refused")
+	wantEmpty(t, p.push(message.Encode()), 204)
+	wantEmpty(t, p.push(readypush.NewMessage(p.token, "cow.fns", "cow-2").Encode()), 204)
+	if len(p.told) != 2 || p.told[1] != (function.Startup{}) {
+		t.Fatalf("told %v", p.told)
+	}
+	if up, serving := time.Since(p.told[0].Container), time.Since(p.told[0].Process); up < time.Hour || up > 2*time.Hour || serving < time.Minute || serving > time.Hour {
+		t.Errorf("the container began %v ago and the process served %v ago", up, serving)
+	}
 }
 
 func TestReadyPush_ReplayIsRefused(t *testing.T) {

@@ -549,7 +549,7 @@ func TestMemory_AnswersWithTheAPIServerGone(t *testing.T) {
 		t.Errorf("endpoints %v", got)
 	}
 	fn, _ := w.cluster.Lookup(cowRef)
-	w.cluster.MarkReady(cowRef, fn.ID, "cow-2", "10.0.0.2")
+	w.cluster.MarkReady(cowRef, fn.ID, "cow-2", "10.0.0.2", function.Startup{})
 	w.endpoints(cowRef, "10.0.0.1:8080", "10.0.0.2:8080")
 	if got := w.cluster.Namespaces(); !slices.Equal(got, []string{ns}) {
 		t.Errorf("namespaces %v", got)
@@ -609,9 +609,9 @@ func TestOnEndpoints_TellsEachChangeOnceAndInOrder(t *testing.T) {
 	}
 	w.create(cow())
 	fn, _ := w.cluster.Lookup(cowRef)
-	w.cluster.MarkReady(cowRef, fn.ID, "cow-1", "10.0.0.1")
+	w.cluster.MarkReady(cowRef, fn.ID, "cow-1", "10.0.0.1", function.Startup{})
 	until("10.0.0.1")
-	w.cluster.MarkReady(cowRef, "another record", "cow-3", "10.0.0.3")
+	w.cluster.MarkReady(cowRef, "another record", "cow-3", "10.0.0.3", function.Startup{})
 	w.pod("cow", "cow-1", "10.0.0.1", true) // the watch confirms: nothing new
 	w.pod("cow", "cow-2", "10.0.0.2", true)
 	until("10.0.0.1", "10.0.0.1 10.0.0.2")

@@ -27,6 +27,9 @@
 //	                                 │yes
 //	     resolve the image, look at the secrets ─► Deployment and Service ─► status
 //
+// Of every replica it is noted when it reached what on its way to serve, as the watch and the watchdog's push tell: see
+// coldstart.go. Kubernetes' own times would have whole seconds.
+//
 // An update is Kubernetes' rolling one, with no replica missing at any time: a version that never gets ready leaves the
 // old one serving, and Status says why in the pods' own words. A pod that is to end is no endpoint from the moment that the
 // watch tells so, and keeps its calls: the watchdog drains, and the container of an image that runs by itself, which may die

@@ -136,17 +136,18 @@ func (t *table) set(ref function.Ref, name string, p *pod) {
 	t.markLocked(ref)
 }
 
-// push takes a verified ready push.
-func (t *table) push(ref function.Ref, record types.UID, name, ip string) {
+// push takes a verified ready push, unless it is one of a pod that is about to go or is another record's.
+func (t *table) push(ref function.Ref, record types.UID, name, ip string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.replicasLocked(ref)
 	p := r.pods[name]
 	if p != nil && (p.record != record || p.ending) {
-		return
+		return false
 	}
 	r.pushes[name] = newPush(record, ip, time.Now(), p)
 	t.markLocked(ref)
+	return true
 }
 
 // mark has a function looked at again, because its record changed.

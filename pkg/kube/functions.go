@@ -60,9 +60,11 @@ func (c *Cluster) List(namespace string) []*function.Function {
 func (c *Cluster) Endpoints(ref function.Ref) []function.Endpoint { return c.table.endpoints(ref) }
 
 // MarkReady takes the word of a pod, which the caller has verified, that it serves: it is an endpoint at once, before the
-// kubelet has noticed. Memory only.
-func (c *Cluster) MarkReady(ref function.Ref, id, pod, ip string) {
-	c.table.push(ref, types.UID(id), pod, ip)
+// kubelet has noticed. told is what it said of its start. Memory only.
+func (c *Cluster) MarkReady(ref function.Ref, id, pod, ip string, told function.Startup) {
+	if c.table.push(ref, types.UID(id), pod, ip) {
+		c.starts.pushed(ref, pod, told, time.Now())
+	}
 }
 
 // Create makes the record of a function. It returns once the record is written and visible to Lookup; the rest happens

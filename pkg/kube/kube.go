@@ -76,6 +76,7 @@ type Cluster struct {
 	namespaces  *mirror[namespace]
 
 	table  *table
+	starts *starts
 	images *resolver
 	nodes  *nodeCache
 	queue  workqueue.TypedRateLimitingInterface[function.Ref]
@@ -138,6 +139,7 @@ func New(cfg Config) (*Cluster, error) {
 		return nil, fmt.Errorf("kube: %w", err)
 	}
 	c.nodes = &nodeCache{core: c.core}
+	c.starts = &starts{reached: make(map[function.Ref]map[string]map[function.Phase]time.Time)}
 	c.table = newTable(cfg.OnEndpoints, c.current)
 	c.records = newMirror(func(o any, before *record) *record { return newRecord(o.(*object), before) }, c.recordChanged)
 	c.pods = newMirror(newPod, c.podChanged)

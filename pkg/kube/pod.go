@@ -17,6 +17,8 @@ type pod struct {
 	record   types.UID
 	ip       string
 	created  time.Time
+	// scheduled means that it has a node.
+	scheduled bool
 	// ready is Kubernetes' own readiness; ending means that it was told to end, or has.
 	ready, ending bool
 	// down means that the function's container has ended and was not started again yet.
@@ -33,11 +35,12 @@ type pod struct {
 func newPod(obj any, _ *pod) *pod {
 	o := obj.(*corev1.Pod)
 	p := &pod{
-		function: function.Ref{Name: intern(o.Labels[labelFunction]), Namespace: intern(o.Namespace)},
-		record:   types.UID(o.Labels[labelRecord]),
-		ip:       o.Status.PodIP,
-		created:  o.CreationTimestamp.Time,
-		ending:   o.DeletionTimestamp != nil || o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed,
+		function:  function.Ref{Name: intern(o.Labels[labelFunction]), Namespace: intern(o.Namespace)},
+		record:    types.UID(o.Labels[labelRecord]),
+		ip:        o.Status.PodIP,
+		created:   o.CreationTimestamp.Time,
+		scheduled: o.Spec.NodeName != "",
+		ending:    o.DeletionTimestamp != nil || o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed,
 	}
 	for _, c := range o.Status.Conditions {
 		if c.Type == corev1.PodReady {

@@ -27,6 +27,12 @@ func (c *Cluster) recordChanged(ref function.Ref, before, after *record) {
 	if after == nil || before != nil && before.uid != after.uid {
 		c.departed(string(before.uid))
 	}
+	switch {
+	case after == nil || after.fn.Replicas == 0:
+		c.starts.forget(ref, "")
+	case before == nil || before.fn.Replicas == 0:
+		c.starts.mark(ref, "", function.PhaseRecord, time.Now())
+	}
 	c.table.mark(ref)
 	if after == nil || before == nil || before.generation != after.generation || before.rollout != after.rollout ||
 		before.uid != after.uid || before.deleting != after.deleting {
@@ -41,8 +47,12 @@ func (c *Cluster) podChanged(key function.Ref, before, after *pod) {
 			continue
 		}
 		if now != nil && now.function == p.function {
+			if !now.ending {
+				c.starts.observe(p.function, key.Name, now, time.Now())
+			}
 			c.table.set(p.function, key.Name, now)
 		} else {
+			c.starts.forget(p.function, key.Name)
 			c.table.set(p.function, key.Name, nil)
 		}
 		c.queue.AddAfter(p.function, settle)

@@ -18,6 +18,8 @@ type slot struct {
 	retired bool
 	// unlisted ones have left the set, and are kept for the calls that they still have.
 	unlisted bool
+	// startTold is set once its start was counted.
+	startTold bool
 	// pool has the connections of package http1 to it, and is nil before the first call that goes that way. It is read and set
 	// without mu.
 	pool atomic.Pointer[http1.Pool]

@@ -37,6 +37,8 @@ type call struct {
 	status int
 	// phases are how long the call was in each.
 	phases [phases]time.Duration
+	// cold tells where the time went if the call waited for its endpoint to start, once that has answered; else nil.
+	cold *coldStart
 	// entry is for the access log, or nil.
 	entry *accessEntry
 }
@@ -92,6 +94,9 @@ func (c *call) attempts(w way) error {
 // answered notes that the endpoint has answered.
 func (c *call) answered(status int) {
 	c.status = status
+	if c.phases[phaseWake] > 0 {
+		c.splitWait(time.Now())
+	}
 	if c.slot.failures.Load() == 0 {
 		return
 	}

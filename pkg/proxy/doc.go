@@ -57,6 +57,10 @@
 // function's series live from its first call to Forget. Every call of a function that exists is counted as started and, once
 // ended, by a status: the answer's, or that of the error in its place. What it waited is no part of its time, as with OpenFaaS.
 //
+// A cold start is the time of a call that waited for its function to start, from when it came to the first byte of its answer. It is
+// split among the phases in which the replica was meanwhile, as Config.ColdStart tells them of the replica that answered; each start
+// is counted once, by the first call that it answers, and told to every caller who asks by the header X-Cold-Start: see coldstart.go.
+//
 // Config.AccessLog gets a line for a share of the calls, refused ones among them: who called what, with which call id, how it
 // ended and how long it was in each phase. Texts of the caller's choice are bounded, and no query, header or body is in it.
 //

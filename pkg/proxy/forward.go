@@ -29,6 +29,9 @@ func newForwarder(log *slog.Logger, tell func(http.Header, identity), fail func(
 				u := useOf(answer.Request)
 				setContentType(answer, u.in.Header)
 				tell(answer.Header, u.id)
+				if u.in.Header.Get(headerColdStart) == "1" {
+					u.call.cold.each(answer.Header.Set)
+				}
 				return nil
 			},
 			ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {

@@ -287,6 +287,9 @@ func (h *hop) answer(res *http1.Response) {
 	h.setDefault(res, headerCallID, h.callID)
 	h.setDefault(res, headerStartTime, h.start)
 	h.setDefault(res, headerServedBy, h.p.servedBy)
+	if h.call.cold != nil && h.asksForColdStart() {
+		h.call.cold.each(h.x.ToClient.Set)
+	}
 	if res.Has("Content-Type") || !hasContentType(res.Status) {
 		return
 	}
@@ -295,6 +298,16 @@ func (h *hop) answer(res *http1.Response) {
 	} else {
 		h.x.ToClient.Add("Content-Type", plainText)
 	}
+}
+
+// asksForColdStart tells whether the caller wants to know where the time went. Only calls that waited look for it.
+func (h *hop) asksForColdStart() bool {
+	for i := range h.x.Fields {
+		if f := &h.x.Fields[i]; is(f, headerColdStart) {
+			return string(f.Value) == "1" // as with net/http the first counts
+		}
+	}
+	return false
 }
 
 // setDefault is that of net/http's way.

@@ -39,6 +39,9 @@ type Config struct {
 	Wake func(context.Context, *function.Function) error
 	// Reason says in one line why a function has no endpoint, or nothing. nil never knows.
 	Reason func(function.Ref) string
+	// ColdStart tells, from memory, how a replica came to serve. It is asked when a call that had to wait is answered. nil tells
+	// nothing: no call is one of a cold start then.
+	ColdStart func(ref function.Ref, replica string) function.ColdStart
 	// Contract serves the call of a contract. The request is as the function is to see it, and has a path of the function's
 	// own; it may be given to RoundTrip. idGiven says that its call id is the caller's, and not one that we made. nil serves
 	// contracts as any function.
@@ -77,6 +80,7 @@ type Proxy struct {
 	// cache holds the functions whose endpoints are known, in the order of their last calls.
 	cache      *lru.Cache[function.Ref, *activity]
 	activities activities
+	coldStarts coldStarts
 	forwarder  *forwarder
 	names      *names
 	hops       sync.Pool // of *hop

@@ -28,12 +28,14 @@ type pusher struct {
 	client          *http.Client
 	log             *slog.Logger
 	pause, maxPause time.Duration // before the second try, doubled for each that follows; and at most
+	began           time.Time     // when this process did
 }
 
 func newPusher(cfg PushConfig, log *slog.Logger) *pusher {
 	return &pusher{
-		cfg: cfg,
-		log: log,
+		cfg:   cfg,
+		log:   log,
+		began: time.Now(),
 		client: &http.Client{
 			Timeout: pushTimeout,
 			Transport: &http.Transport{
@@ -66,7 +68,7 @@ func (p *pusher) run(ctx context.Context, serving func() (bool, <-chan struct{})
 func (p *pusher) push(ctx context.Context, stale <-chan struct{}) {
 	started, pause := time.Now(), p.pause
 	for try := 1; ; try++ {
-		status, err := p.post(ctx)
+		status, err := p.post(ctx, started)
 		switch {
 		case err == nil && status == http.StatusNoContent:
 			p.log.Info("provider told of readiness", "function", p.cfg.Function, "duration_seconds", time.Since(started).Seconds())
@@ -97,8 +99,10 @@ func (p *pusher) push(ctx context.Context, stale <-chan struct{}) {
 	}
 }
 
-func (p *pusher) post(ctx context.Context) (status int, err error) {
-	body := readypush.NewMessage(p.cfg.Token, p.cfg.Function, p.cfg.Pod).Encode()
+// post pushes once. The function has been able to serve since the time given.
+func (p *pusher) post(ctx context.Context, since time.Time) (status int, err error) {
+	body := readypush.NewMessage(p.cfg.Token, p.cfg.Function, p.cfg.Pod).
+		WithTimes(p.cfg.Token, time.Since(p.began), time.Since(since)).Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.cfg.URL, bytes.NewReader(body))
 	if err != nil {
 		return 0, err

@@ -46,6 +46,9 @@ func (p *provider) ready(w http.ResponseWriter, r *http.Request) {
 	if err != nil || r.Method != "POST" || m.Function != "hello.fn" || m.Pod != "hello-1" || !m.Verify(pushToken) {
 		p.t.Errorf("push %s %s, %v", r.Method, body, err)
 	}
+	if up, serving, ok := m.Times(); !ok || up > time.Hour || serving > up {
+		p.t.Errorf("push %s tells times %v, %v, %v", body, up, serving, ok)
+	}
 	p.nonces = append(p.nonces, m.Nonce)
 	status := p.statuses[min(len(p.nonces), len(p.statuses))-1]
 	if status == 0 {

@@ -9,7 +9,8 @@
 //
 //	token      a secret of one function's record, derived from the provider's ready key; only the provider and that
 //	           function's pods have it
-//	message    what the watchdog posts: function, pod, a fresh nonce, and a mac over the three
+//	message    what the watchdog posts: function, pod, a fresh nonce, and a mac over the three; and how long it has run and
+//	           been able to serve, with a mac over these two and the nonce
 //	challenge  a random word the provider sends when it connects back
 //	proof      the mac of the challenge and of the address it was sent to, which only a holder of the token can make
 //	usage      processor time, memory and invocations of one watchdog's container

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dragonchain/dc-provider/pkg/function/readypush"
 )
@@ -93,6 +94,58 @@ func TestMessage_SignedParsedVerified(t *testing.T) {
 	}
 }
 
+func TestMessage_Times(t *testing.T) {
+	plain := readypush.NewMessage(token, "hello.openfaas-fn", "hello-6d5f-x2")
+	if _, _, ok := plain.Times(); ok {
+		t.Error("a message without times tells some")
+	}
+	m := plain.WithTimes(token, 105*time.Millisecond, 4*time.Millisecond)
+	raw, _ := hex.DecodeString(token.Hex())
+	if want := plainMAC(raw, "times\n"+m.Nonce+"\n105000\n4000"); m.TimesMAC != want {
+		t.Errorf("mac of the times %s, want %s", m.TimesMAC, want)
+	}
+	back, err := readypush.Parse(m.Encode())
+	if err != nil || back != m || !back.Verify(token) {
+		t.Fatalf("Parse(Encode) = %+v, %v", back, err)
+	}
+	if up, serving, ok := back.Times(); !ok || up != 105*time.Millisecond || serving != 4*time.Millisecond {
+		t.Errorf("times %v, %v, %v", up, serving, ok)
+	}
+	// An older provider knows nothing of them.
+	if m.MAC != plain.MAC {
+		t.Error("the times have changed the message's own mac")
+	}
+	longest := readypush.NewMessage(token, strings.Repeat("f", 127), strings.Repeat("p", 253)).
+		WithTimes(token, 100*365*24*time.Hour, 100*365*24*time.Hour)
+	if _, err := readypush.Parse(longest.Encode()); err != nil {
+		t.Errorf("the longest message: %v", err)
+	}
+	for name, change := range map[string]func(*readypush.Message){
+		"up":      func(m *readypush.Message) { m.UpMicros++ },
+		"serving": func(m *readypush.Message) { m.ServingMicros++ },
+		"mac":     func(m *readypush.Message) { m.TimesMAC = plain.MAC },
+		"of another message": func(m *readypush.Message) {
+			*m = readypush.NewMessage(token, m.Function, m.Pod).WithTimes(token, time.Second, 0)
+			m.TimesMAC = back.TimesMAC
+		},
+	} {
+		changed := m
+		change(&changed)
+		if changed.Verify(token) {
+			t.Errorf("message with other times (%s) accepted", name)
+		}
+	}
+	for name, impossible := range map[string]readypush.Message{
+		"negative":     plain.WithTimes(token, time.Second, -time.Second),
+		"out of order": plain.WithTimes(token, time.Second, time.Minute),
+		"for ever":     plain.WithTimes(token, math.MaxInt64, 0),
+	} {
+		if _, _, ok := impossible.Times(); ok {
+			t.Errorf("times that are %s are told", name)
+		}
+	}
+}
+
 func TestParse_Refuses(t *testing.T) {
 	good := readypush.NewMessage(token, "hello.openfaas-fn", "hello-1")
 	edit := func(change func(*readypush.Message)) []byte {
@@ -117,6 +170,7 @@ func TestParse_Refuses(t *testing.T) {
 		"nonce upper case":      edit(func(m *readypush.Message) { m.Nonce = strings.Repeat("A", 32) }),
 		"mac not hexadecimal":   edit(func(m *readypush.Message) { m.MAC = strings.Repeat("x", 64) }),
 		"mac of another length": edit(func(m *readypush.Message) { m.MAC = strings.Repeat("0", 62) }),
+		"mac of times is none":  edit(func(m *readypush.Message) { m.TimesMAC = "00" }),
 	} {
 		if m, err := readypush.Parse(body); err == nil {
 			t.Errorf("%s: parsed as %+v", name, m)
@@ -215,7 +269,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		if strings.ContainsAny(m.Function+m.Pod+m.Nonce, "\n\x00") {
-			t.Fatalf("separator inside a field: %q", m)
+			t.Fatalf("separator inside a field: %+v", m)
 		}
 		if back, err := readypush.Parse(m.Encode()); err != nil || back != m {
 			t.Fatalf("%+v became %+v, %v", m, back, err)
