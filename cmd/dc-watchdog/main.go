@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dragonchain/dc-provider/pkg/function/assignment"
 	"github.com/dragonchain/dc-provider/pkg/watchdog"
 )
 
@@ -23,6 +24,7 @@ const usage = `dc-watchdog runs a function and serves it over HTTP.
 
   dc-watchdog                    serve; everything is set by environment variables
   dc-watchdog install DIR        copy this program to DIR/dc-watchdog
+  dc-watchdog spare              wait in a pod of the provider's warm pool, and run what that is assigned
   dc-watchdog -run-healthcheck   exit 0 if the watchdog of this container is healthy, else 1
   dc-watchdog -version           print the version
 
@@ -57,8 +59,11 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
+// exitNoClaim is the exit code of a pod of the warm pool that has nothing to run, and never will.
+const exitNoClaim = 3
+
 // run is main with its surroundings as parameters. It returns the exit code: 0 after an orderly end, 2 for a wrong command
-// line, 1 for everything else.
+// line, 3 for a pod of the warm pool that has nothing to run, 1 for everything else.
 func run(args, environ []string, stdout, stderr io.Writer) int {
 	// Before anything else, and whatever the command: a health check has the container's environment too, and runs beside the function.
 	if err := keepPrivate(); err != nil {
@@ -83,7 +88,9 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	case *checkHealth:
 		err = healthcheck(environ)
 	case flags.NArg() == 0:
-		err = serve(environ, stdout, stderr)
+		err = serve(environ, watchdog.MemoryLimitMB(cgroups), stdout, stderr)
+	case flags.NArg() == 1 && flags.Arg(0) == assignment.Command:
+		err = pooled(environ, stdout, stderr)
 	case flags.NArg() == 2 && flags.Arg(0) == "install":
 		err = install(flags.Arg(1), stdout)
 	default:
@@ -92,20 +99,67 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "dc-watchdog:", err)
+		if errors.Is(err, watchdog.ErrNoClaim) {
+			return exitNoClaim
+		}
 		return 1
 	}
 	return 0
 }
 
+const cgroups = "/sys/fs/cgroup"
+
+// pooled is a spare in the image of spares, and the function that was assigned in any other.
+func pooled(environ []string, stdout, stderr io.Writer) error {
+	cfg, err := watchdog.ParsePoolEnv(environ)
+	if err != nil {
+		return err
+	}
+	assigned, err := cfg.Assigned()
+	switch {
+	case err != nil:
+		return err
+	case cfg.OwnImage():
+		return wait(cfg, assigned, stderr)
+	case assigned == nil:
+		return fmt.Errorf("%w: the container was started in another image than a spare's before anything was assigned", watchdog.ErrNoClaim)
+	}
+	if environ, err = cfg.Claim(assigned, environ); err != nil {
+		return err
+	}
+	// Programs are looked for in PATH, and TMPDIR is where files go: both as the function's environment says.
+	for name, value := range assigned.Env {
+		if err := os.Setenv(name, value); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	memoryMB := watchdog.MemoryLimitMB(cgroups)
+	if assigned.MemoryLimitBytes > 0 {
+		memoryMB = int(assigned.MemoryLimitBytes >> 20) // the container has it a moment later
+	}
+	return serve(environ, memoryMB, stdout, stderr)
+}
+
+// wait is a spare until it is told to end, which it does at once: the kubelet tells it so to start the function in its place.
+func wait(cfg watchdog.PoolConfig, assigned *assignment.Assignment, stderr io.Writer) error {
+	spare, err := watchdog.NewSpare(cfg, assigned, newLog(stderr, false))
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
+	defer stop()
+	return spare.Run(ctx)
+}
+
 // serve runs the watchdog until SIGTERM, SIGINT or SIGQUIT. Other signals that a program may have a use for go to the function.
-func serve(environ []string, stdout, stderr io.Writer) error {
+func serve(environ []string, memoryMB int, stdout, stderr io.Writer) error {
 	cfg, err := watchdog.ParseEnv(environ)
 	if err != nil {
 		return err
 	}
 	cfg.Reap = adopts()
 	cfg.Cgroup = watchdog.OwnCgroup()
-	cfg.Lambda.MemoryMB = watchdog.MemoryLimitMB("/sys/fs/cgroup")
+	cfg.Lambda.MemoryMB = memoryMB
 	out, errs := watchdog.NewSink(stdout), watchdog.NewSink(stderr)
 	defer out.Close()
 	defer errs.Close()

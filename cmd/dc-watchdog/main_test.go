@@ -45,13 +45,23 @@ type running struct {
 func start(t *testing.T, wrapper []string, environ ...string) *running {
 	t.Helper()
 	port := freePort(t)
+	r := launch(t, wrapper, nil, port, "msg=serving", append([]string{"port=" + port}, environ...)...)
+	if slices.Contains(wrapper, "--fork") {
+		r.pid = onlyChild(t, r.pid)
+	}
+	return r
+}
+
+// launch runs dc-watchdog behind a wrapper until its log has a line with a part.
+func launch(t *testing.T, wrapper, args []string, port, until string, environ ...string) *running {
+	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append(wrapper, exe, "be-dc-watchdog")
+	args = slices.Concat(wrapper, []string{exe, "be-dc-watchdog"}, args)
 	r := &running{t: t, cmd: exec.Command(args[0], args[1:]...), url: "http://127.0.0.1:" + port, exit: make(chan error, 1)}
-	r.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "port=" + port}, environ...)
+	r.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir()}, environ...)
 	stderr, err := r.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +75,7 @@ func start(t *testing.T, wrapper []string, environ ...string) *running {
 		var once sync.Once
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
 			r.log = append(append(r.log, lines.Bytes()...), '\n')
-			if bytes.Contains(lines.Bytes(), []byte("msg=serving")) {
+			if bytes.Contains(lines.Bytes(), []byte(until)) {
 				once.Do(func() { close(serving) })
 			}
 		}
@@ -78,9 +88,6 @@ func start(t *testing.T, wrapper []string, environ ...string) *running {
 		t.Fatalf("ended: %v\n%s", err, r.log)
 	case <-time.After(patience):
 		t.Fatal("does not serve")
-	}
-	if slices.Contains(wrapper, "--fork") {
-		r.pid = onlyChild(t, r.pid)
 	}
 	return r
 }

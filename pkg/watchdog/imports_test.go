@@ -14,7 +14,8 @@ func TestImports_NothingBesides(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range strings.Fields(string(out)) {
-		if path != here+"watchdog" && path != here+"watchdog/lambda" && path != here+"function/readypush" && path != here+"http1" {
+		if path != here+"watchdog" && path != here+"watchdog/lambda" && path != here+"function/assignment" && path != here+"function/readypush" &&
+			path != here+"http1" {
 			t.Errorf("imports %s", path)
 		}
 	}
