@@ -15,6 +15,8 @@
 //	prefork     start processes before their requests come, in the modes that have one for each invocation: DC_PREFORK
 //	park        end the idle processes of modes http and lambda, which the next invocation starts again: DC_PARK
 //	usage       processor time and memory of this container, and its invocations: /_/usage
+//	spare       a pod of the provider's warm pool, which waits for a function; what it is given is an assignment, and the whole
+//	            is a claim: package assignment
 //	sink        where the log goes, which may get stuck and then holds nobody up
 //
 // The way of a request:
@@ -73,6 +75,27 @@
 // The next request tries again, unless it comes within a pause of 100 ms, doubled with each failure in a row up to 10 s, when it is
 // answered 503 with the same reason. A process that was heard and exits by itself ends the watchdog, as ever. In mode lambda all
 // processes end together, and start again one after another: see package lambda.
+//
+// # Spares
+//
+// "dc-watchdog spare" is the command of a pod of the warm pool for all its life. What it does depends on what it finds:
+//
+//	               image of spares (it has /dc-watchdog)            any other image
+//	nothing        a spare: calls the provider, and waits           exit code 3
+//	an assignment  waits to be ended; takes no other                Claim, then a watchdog like any other
+//	a broken one   exit code 3                                      exit code 3
+//
+//	start ──► spare ──► POST /_/spare: kept in memory, 204 ──► SIGTERM, when the image changes: exit 0 at once
+//	                                                               │
+//	   ┌───────────────────────────────────────────────────────────┘
+//	   └─► start in the function's image ──► Claim: token taken, secrets placed, environment ──► serving ──► ready push
+//
+// A spare is healthy and not ready. It does not end by itself when it has been assigned something: the kubelet would start it again in its
+// old image. What it keeps is a file on a tmpfs (assignment.Dir) that appears as a whole or not at all, and that nothing replaces. With the
+// image come its ENV and its WORKDIR; the assignment's variables go before that ENV, as those of an ordinary pod do. The user is the pod's. Secrets
+// are files on a tmpfs of their own, as readable as in an ordinary pod, and written anew at every start. A container that is started again,
+// its memory used up for instance, runs the same assignment, and leaves it to Kubernetes' probe to tell of its readiness, for the token of the
+// ready push is not where the function could read it. Nor can the provider ask it for its usage then.
 //
 // # Where the dialects disagree
 //
@@ -158,7 +181,8 @@
 // is answered, unless it outlives the drain deadline. What is in memory of a request and its answer is all of both in modes fork and
 // serializing, within their two limits, 64 KiB each way in mode streaming, and 88 KiB each way in mode http, with 256 KiB more for a body
 // that is buffered. DC_* variables, with the
-// pod's secret among them, are not in the function's environment, save DC_REQUEST_FILE, and dc-watchdog closes its own to it: see
+// pod's secret among them, are not in the function's environment, save DC_REQUEST_FILE, nor is that secret in a file when the function
+// starts, and dc-watchdog closes its own to it: see
 // prctl(2), PR_SET_DUMPABLE. A function with
 // CAP_SYS_PTRACE reads it all the same.
 //
