@@ -13,6 +13,11 @@ type Commit struct {
 	// CallID is the invocation's, and Record what a repeat of it gets. Without a call id nothing is recorded.
 	CallID string
 	Record Record
+	// Leave is the lease of the item that this invocation is, which leaves the queue with the commit. nil means none. A lease that
+	// was lost makes the commit void.
+	Leave *Lease
+	// Send are items that are queued with the commit: what has to be told because of it.
+	Send []Item
 }
 
 // Record is what is kept of an invocation that has taken effect.

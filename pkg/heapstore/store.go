@@ -20,15 +20,17 @@ type (
 // Store is what every driver gives. It is safe for concurrent use. What each method promises beyond its comment is told by
 // the package's guarantees.
 type Store interface {
+	Queue
 	// Create makes an empty heap. It does nothing to a heap that is there, so it may be repeated. It refuses a name with
 	// an empty part or a slash with function.ErrInvalid.
 	Create(ctx context.Context, h Heap) error
-	// Drop deletes a heap and all that is kept of its contract's invocations. It does nothing if the heap is not there, so
-	// it may be repeated.
+	// Drop deletes a heap, all that is kept of its contract's invocations and all that is in the queue of the function, which need
+	// not be a contract. It does nothing if nothing is there, so it may be repeated.
 	Drop(ctx context.Context, h Heap) error
 	// Commit makes all that one invocation changes permanent, or nothing of it, and returns when it is on the disk. If a
 	// key occurs more than once, the last write counts. An error may wrap ErrNoHeap, ErrBadKey, ErrKeyTooLarge,
-	// ErrValueTooLarge, ErrQuota, ErrRecorded, ErrCondition, ErrUnknown, ErrClosed or ctx's error. Commit keeps nothing of c.
+	// ErrValueTooLarge, ErrQuota, ErrRecorded, ErrCondition, ErrLeaseLost, ErrUnknown, ErrClosed or ctx's error. Commit keeps
+	// nothing of c.
 	Commit(ctx context.Context, h Heap, c Commit) error
 	// Recorded returns what is recorded of a call id, and whether anything is: that its invocation has taken effect. The
 	// error wraps ErrNoHeap if there is no heap.

@@ -36,6 +36,7 @@ type Store struct {
 	quotaBytes int64
 	recordAge  time.Duration
 	changes    *driver.Batcher[apply]
+	lines      *lines
 }
 
 // apply is a change's part of a transaction. It must have written nothing if it returns an error.
@@ -59,6 +60,9 @@ func Open(path string, options Options) (*Store, error) {
 		return nil, fmt.Errorf("open heap store %q: %w", path, err)
 	}
 	s := &Store{db: db, quotaBytes: options.QuotaBytes, recordAge: options.RecordAge}
+	if s.lines, err = loadQueue(db); err != nil {
+		return nil, errors.Join(fmt.Errorf("open heap store %q: %w", path, err), db.Close())
+	}
 	s.changes = driver.NewBatcher(s.run)
 	return s, nil
 }
@@ -146,17 +150,20 @@ func (s *Store) Create(ctx context.Context, h heapstore.Heap) error {
 
 // Drop is heapstore.Store's.
 func (s *Store) Drop(ctx context.Context, h heapstore.Heap) error {
-	if there, err := s.exists(h); err != nil || !there {
+	if there, err := s.keeps(h); err != nil || !there {
 		return wrap("drop heap of", h, err)
 	}
 	err := s.changes.Do(ctx, driver.Size{}, func(tx *bbolt.Tx) error {
-		for _, all := range []*bbolt.Bucket{heapsOf(tx), callsOf(tx)} {
+		for _, all := range []*bbolt.Bucket{heapsOf(tx), callsOf(tx), queueOf(tx)} {
 			if err := all.DeleteBucket(bucketName(h)); err != nil && !errors.Is(err, bolterrors.ErrBucketNotFound) {
 				return err
 			}
 		}
-		return nil
+		return tx.Bucket(ticksBucket).Delete(bucketName(h))
 	})
+	if err == nil {
+		s.lines.drop(h)
+	}
 	return wrap("drop heap of", h, err)
 }
 
@@ -175,19 +182,35 @@ func (s *Store) Commit(ctx context.Context, h heapstore.Heap, c heapstore.Commit
 	if c.CallID != "" {
 		record = driver.EncodeRecord(c.Record)
 	}
-	err := s.changes.Do(ctx, driver.Size{Writes: len(writes), Bytes: bytes + len(record)}, func(tx *bbolt.Tx) error {
+	leaves, send, err := s.leaves(c)
+	if err != nil {
+		return wrap("commit to heap of", h, err)
+	}
+	err = s.changes.Do(ctx, driver.Size{Writes: len(writes), Bytes: bytes + len(record)}, func(tx *bbolt.Tx) error {
+		if leaves != nil && !there(tx, h, leaves) {
+			return heapstore.ErrLeaseLost
+		}
 		if c.CallID != "" && isRecorded(tx, h, c.CallID) {
 			return heapstore.ErrRecorded
 		}
 		now := time.Now()
-		if err := commit(tx, h, c, writes, now); err != nil || c.CallID == "" {
+		if err := commit(tx, h, c, writes, now); err != nil {
 			return err
+		}
+		if err := leave(tx, h, leaves, send); err != nil {
+			panic(fmt.Sprintf("bolt: bbolt refuses a change of the queue: %v", err)) // see commit
+		}
+		if c.CallID == "" {
+			return nil
 		}
 		if err := s.record(tx, h, c.CallID, record, now); err != nil {
 			panic(fmt.Sprintf("bolt: bbolt refuses the record of a call: %v", err)) // see commit
 		}
 		return nil
 	})
+	if err == nil {
+		s.left(leaves, send)
+	}
 	return wrap("commit to heap of", h, err)
 }
 
@@ -369,6 +392,16 @@ func (s *Store) exists(h heapstore.Heap) (there bool, err error) {
 		return nil
 	})
 	return there, err
+}
+
+// keeps reports whether there is anything of a function's record.
+func (s *Store) keeps(h heapstore.Heap) (anything bool, err error) {
+	name := bucketName(h)
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		anything = heapsOf(tx).Bucket(name) != nil || queueOf(tx).Bucket(name) != nil || tx.Bucket(ticksBucket).Get(name) != nil
+		return nil
+	})
+	return anything, err
 }
 
 func bucketName(h heapstore.Heap) []byte {

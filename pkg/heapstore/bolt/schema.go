@@ -11,7 +11,7 @@ import (
 )
 
 // schemaVersion is the number of the layout that doc.go draws.
-const schemaVersion = 3
+const schemaVersion = 4
 
 var (
 	metaBucket  = []byte("meta")
@@ -28,8 +28,8 @@ func prepare(db *bbolt.DB) error {
 		return err
 	case found == strconv.Itoa(schemaVersion):
 		return nil
-	case found == "1", found == "2":
-		return db.Update(migrate)
+	case found == "1", found == "2", found == "3":
+		return db.Update(func(tx *bbolt.Tx) error { return migrate(tx, found) })
 	case found != "":
 		return fmt.Errorf("%w: the file has schema %q, this version of the program knows schema %d", heapstore.ErrSchema, found, schemaVersion)
 	}
@@ -38,7 +38,7 @@ func prepare(db *bbolt.DB) error {
 		if err != nil {
 			return err
 		}
-		for _, name := range [][]byte{heapsBucket, callsBucket} {
+		for _, name := range [][]byte{heapsBucket, callsBucket, queueBucket, ticksBucket} {
 			if _, err := tx.CreateBucket(name); err != nil {
 				return err
 			}
@@ -47,12 +47,19 @@ func prepare(db *bbolt.DB) error {
 	})
 }
 
-// migrate brings a file of schema 1 or 2 to this one.
-func migrate(tx *bbolt.Tx) error {
-	if _, err := tx.CreateBucketIfNotExists(callsBucket); err != nil {
-		return err
+// migrate brings a file of schema 1, 2 or 3 to this one.
+func migrate(tx *bbolt.Tx, found string) error {
+	for _, name := range [][]byte{callsBucket, queueBucket, ticksBucket} {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return err
+		}
 	}
-	return errors.Join(startVersions(tx), tx.Bucket(metaBucket).Put(schemaKey, []byte(strconv.Itoa(schemaVersion))))
+	if found != "3" {
+		if err := startVersions(tx); err != nil {
+			return err
+		}
+	}
+	return tx.Bucket(metaBucket).Put(schemaKey, []byte(strconv.Itoa(schemaVersion)))
 }
 
 // startVersions lets the next version be the one after that of the keys of schema 2.

@@ -54,6 +54,9 @@ func Run(t *testing.T, d Driver) {
 	} {
 		t.Run(name, func(t *testing.T) { test(t, d) })
 	}
+	for name, test := range queueTests {
+		t.Run(name, func(t *testing.T) { test(t, d) })
+	}
 }
 
 // open opens the store of a folder until the test ends.

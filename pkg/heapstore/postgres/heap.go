@@ -57,8 +57,13 @@ func (s *Store) Create(ctx context.Context, h heapstore.Heap) error {
 // Drop is heapstore.Store's. The heap is gone at once, and what was in it is deleted in the background.
 func (s *Store) Drop(ctx context.Context, h heapstore.Heap) error {
 	err := s.retry(ctx, func(ctx context.Context) error {
-		_, err := s.pool.Exec(ctx, sqlDrop, h.Namespace, h.Name, h.ID)
-		return err
+		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, sqlDrop, h.Namespace, h.Name, h.ID); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, sqlDropQueue, h.Namespace, h.Name, h.ID)
+			return err
+		})
 	})
 	if err == nil {
 		s.sweepSoon()

@@ -39,6 +39,7 @@ type change struct {
 	// callID is empty where nothing is recorded.
 	callID string
 	record []byte
+	queue  queueChange
 }
 
 var laneSeed = maphash.MakeSeed()
@@ -58,11 +59,15 @@ func (s *Store) Commit(ctx context.Context, h heapstore.Heap, c heapstore.Commit
 	writes, bytes := driver.LastWrites(c.Writes)
 	change := &change{
 		heap: h, writes: writes, conditions: c.Conditions, quotaBytes: c.QuotaBytes, writer: driver.Writer(c), callID: c.CallID,
+		queue: queueChange{leave: c.Leave, send: c.Send},
 	}
 	if c.CallID != "" {
 		change.record = driver.EncodeRecord(c.Record)
 	}
 	err := s.laneOf(h).changes.Do(ctx, driver.Size{Writes: len(writes) + len(c.Conditions), Bytes: bytes + len(change.record)}, change)
+	if err == nil {
+		s.leaseEnded(h, c.Leave)
+	}
 	return driver.Wrap("commit to heap of", h, err)
 }
 
@@ -112,7 +117,10 @@ func (l *lane) commit(ctx context.Context, batch []*change, refused []error) err
 	}
 	written := false
 	for i, c := range batch {
-		if refused[i] = heaps.apply(c); refused[i] == nil {
+		if refused[i] = c.queue.check(); refused[i] == nil && !c.queue.only {
+			refused[i] = heaps.apply(c)
+		}
+		if refused[i] == nil {
 			written = true
 		}
 	}
@@ -120,7 +128,7 @@ func (l *lane) commit(ctx context.Context, batch []*change, refused []error) err
 		_, err := conn.Exec(ctx, "rollback")
 		return err
 	}
-	if err := heaps.write(ctx, conn); err != nil {
+	if err := heaps.write(ctx, conn, batch, refused); err != nil {
 		if broken(err) {
 			return fmt.Errorf("%w: %w", errBroken, err)
 		}
@@ -164,6 +172,9 @@ func (l *lane) lock(ctx context.Context, conn *pgxpool.Conn, batch []*change) (l
 	var keys, calls [][]byte
 	var numbered []*lockedHeap
 	for _, c := range batch {
+		if c.queue.only {
+			continue
+		}
 		h := heaps[c.heap]
 		if h == nil {
 			h = &lockedHeap{keys: map[string]lockedKey{}, writes: map[string]write{}, recorded: map[string]bool{}, records: map[string][]byte{}}
@@ -213,6 +224,7 @@ func (l *lane) lock(ctx context.Context, conn *pgxpool.Conn, batch []*change) (l
 		})
 		return err
 	})
+	l.lockLeases(&b, batch)
 	return heaps, conn.SendBatch(ctx, &b).Close()
 }
 
@@ -322,8 +334,8 @@ func (heaps lockedHeaps) apply(c *change) error {
 	return nil
 }
 
-// write writes everything and commits.
-func (heaps lockedHeaps) write(ctx context.Context, conn *pgxpool.Conn) error {
+// write writes everything of the changes that were not refused, and commits.
+func (heaps lockedHeaps) write(ctx context.Context, conn *pgxpool.Conn, batch []*change, refused []error) error {
 	var ids, sizes, heapVersions, at, versions, goneAt, callsAt []int64
 	var keys, values, writers, gone, calls, records [][]byte
 	for _, h := range heaps {
@@ -351,6 +363,7 @@ func (heaps lockedHeaps) write(ctx context.Context, conn *pgxpool.Conn) error {
 	}
 	b.Queue(sqlRecords, callsAt, calls, records)
 	b.Queue(sqlHeaps, ids, sizes, heapVersions)
+	writeQueue(&b, batch, refused)
 	b.Queue("commit")
 	return conn.SendBatch(ctx, &b).Close()
 }

@@ -59,6 +59,7 @@ type Store struct {
 	// owner tells this Store from all others on the database: a UUID.
 	owner string
 	lanes []*lane
+	queue *queue
 
 	// closing is closed when Close begins.
 	closing   chan struct{}
@@ -121,6 +122,7 @@ func newStore(ctx context.Context, dsn string, options Options) (*Store, error) 
 		pool: pool, quotaBytes: options.QuotaBytes, recordAge: options.RecordAge, patience: options.Patience, log: options.Log,
 		owner: newOwner(), closing: make(chan struct{}), swept: make(chan struct{}, 1),
 	}
+	s.queue = newQueue(s)
 	for number := range laneCount {
 		l := &lane{store: s, number: number}
 		l.changes = driver.NewBatcher(l.run)

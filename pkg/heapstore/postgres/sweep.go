@@ -21,6 +21,7 @@ func (s *Store) maintain() {
 		<-s.closing
 		cancel()
 	})
+	s.background.Go(func() { s.renew(ctx) })
 	ticker := time.NewTicker(maintainEvery)
 	defer ticker.Stop()
 	for {
