@@ -3,7 +3,8 @@
 // # Words
 //
 // A heap belongs to one record of a contract (function.Heap) and maps keys to values. A commit makes permanent what one
-// invocation changes, all or none. A driver is a kind of store:
+// invocation changes, all or none. An item is what was accepted to be done later, an invocation or a message; the queue keeps
+// it, and a lease is the right to do it. A driver is a kind of store:
 //
 //	bolt:FILE                      package bolt      embedded: one file, one provider
 //	postgres://USER@HOST/DATABASE  package postgres  a PostgreSQL database, any number of providers
@@ -40,6 +41,12 @@
 // and the time of that write. A commit's conditions name versions, and are checked in its own transaction: of any number of
 // commits that want a key as they have seen it, one takes place, and the others get ErrCondition with nothing written. A heap
 // that is restored from a backup counts on from the backup's versions.
+//
+// An item of the queue that was accepted is there until it is settled, buried with the dead letters, or dropped with its function.
+// A commit that leaves it and what that commit sends are one transaction, which is refused with ErrLeaseLost if the item was done,
+// dropped or given to another provider meanwhile. So an invocation may run more than once and commits once. Of the serial items
+// of one function, and the callers in its line, one at a time has its turn, in the order in which they were accepted; one that
+// failed and is to be tried again keeps its place.
 //
 // Keys have 1 to MaxKeyBytes bytes of UTF-8, values at most MaxValueBytes. A heap's quota bounds the sum of its keys' and
 // values' bytes; a heap that is above its quota, because the quota was lowered, still takes commits that do not make it

@@ -28,8 +28,8 @@ const (
 	DefaultTotalBytes = 1 << 30
 	// MaxDeadLetters is how many dead letters a function has at most; the oldest go first.
 	MaxDeadLetters = 1000
-	// LeaseTime is how long an item stays with a provider that tells nothing more of itself, where several share a store.
-	LeaseTime = 20 * time.Second
+	// DefaultLeaseTime is how long an item stays with a provider that tells nothing more of itself, where several share a store.
+	DefaultLeaseTime = 20 * time.Second
 )
 
 var (
@@ -45,7 +45,7 @@ var (
 // disk. An item goes with its function's record, by Store.Drop, and no lease outlives that.
 //
 // A lease ends by Settle, by a Commit that leaves it, by Drop, or because its provider died: at once where the store has one
-// provider, after LeaseTime where it is shared. The item may then be leased again.
+// provider, after the driver's lease time where it is shared. The item may then be leased again.
 type Queue interface {
 	// Enqueue adds an item and returns when it is on the disk; ID, Attempts and Reason are not the caller's to give. The error
 	// wraps ErrQueueFull, or function.ErrExists if an invocation with the same call id waits already. It keeps nothing of item.

@@ -119,6 +119,12 @@ func TestOpen_MigratesSchema1(t *testing.T) {
 	if _, found, err := s.Recorded(t.Context(), h, "1"); err != nil || !found {
 		t.Errorf("recorded: %t, %v", found, err)
 	}
+	if err := s.Enqueue(t.Context(), heapstore.Item{Function: h, Due: time.Now()}, heapstore.QueueBounds{}); err != nil {
+		t.Error(err)
+	}
+	if err := s.Tick(t.Context(), heapstore.Item{Function: h}, time.Now()); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestCommit_OldRecordsGo keeps what the age and the bytes allow.
@@ -218,9 +224,9 @@ func TestOpen_Refuses(t *testing.T) {
 					return err
 				}
 				_, err = tx.CreateBucket([]byte("heaps"))
-				return errors.Join(err, meta.Put([]byte("schema"), []byte("4")))
+				return errors.Join(err, meta.Put([]byte("schema"), []byte("5")))
 			})
-		}, heapstore.ErrSchema, `schema "4"`},
+		}, heapstore.ErrSchema, `schema "5"`},
 		{"a folder", func(t *testing.T, path string) {
 			if err := os.Mkdir(path, 0o700); err != nil {
 				t.Fatal(err)

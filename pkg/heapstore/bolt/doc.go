@@ -1,9 +1,9 @@
 // Package bolt is the embedded store: one bbolt file, open in one process.
 //
-// # Layout of the file, schema 3
+// # Layout of the file, schema 4
 //
 //	meta                              bucket
-//	└── schema                        the schema's number in decimal: "3"
+//	└── schema                        the schema's number in decimal: "4"
 //	heaps                             bucket; its sequence is the version of the last commit that wrote to any heap
 //	└── <namespace>/<name>/<id>       bucket, one for each heap; its bbolt sequence is the sum of all its keys' and
 //	    │                             values' bytes, which the quota is held against: it changes in the same
@@ -20,7 +20,16 @@
 //	                                  nanoseconds), the call id (2 bytes of length before it), and the record as
 //	                                  driver.EncodeRecord writes it
 //
-// Schema 1 had no calls. Up to schema 2 a key held its value alone, which was JSON and so is told from an entry of today by its
+//	queue                             bucket; its sequence is the last id that was given
+//	└── <namespace>/<name>/<id>       bucket, one for each function that had something in the queue
+//	    └── <id>                      8 bytes, big-endian: an item as driver.EncodeItem writes it, dead letters among them
+//	ticks                             bucket
+//	└── <namespace>/<name>/<id>       the time of the last tick (8 bytes, Unix nanoseconds) and the id of its item (8 bytes)
+//
+// What is in the queue is known in memory as well, without its payloads, and so are leases and who stands in line: the lock of
+// the file is what makes them this process's alone.
+//
+// Schema 3 had no queue and no ticks, schema 1 no calls. Up to schema 2 a key held its value alone, which was JSON and so is told from an entry of today by its
 // first byte: it stays as it is until it is written again. Each commit deletes some of the oldest entries if they are too old or too many.
 //
 // None of the three parts of a heap's name can contain a slash, so no two heaps share a bucket.

@@ -34,6 +34,7 @@ var queueTests = map[string]func(*testing.T, Driver){
 	"queue: many at once are each done once":             testQueueConcurrent,
 	"queue: the queue is there on reopen":                testQueueReopen,
 	"queue: memory is not shared with callers":           testQueueMemory,
+	"queue: a kill loses nothing and does nothing twice": testQueueKill,
 	"queue: one serial line is followed by all who work": testQueueSerialConcurrent,
 }
 
@@ -768,7 +769,7 @@ func testQueueReopen(t *testing.T, d Driver) {
 	s = open(t, d, folder)
 	enqueue(t, s, serial(invocation(h, "5")))
 	wantDepth(t, s, h, function.Depth{Waiting: 5})
-	deadline := time.Now().Add(heapstore.LeaseTime + time.Minute)
+	deadline := time.Now().Add(heapstore.DefaultLeaseTime + time.Minute)
 	for want := 1; want <= 5; {
 		leased := lease(t, s, function.ItemInvocation, 10)
 		for call, l := range leased {

@@ -30,6 +30,10 @@ func Run(t *testing.T, d Driver) {
 		runVictim(t, d, folder)
 		return
 	}
+	if folder := os.Getenv(victimQueue); folder != "" {
+		runQueueVictim(t, d, folder)
+		return
+	}
 	for name, test := range map[string]func(*testing.T, Driver){
 		"what was committed is read":            testRead,
 		"a refused commit writes nothing":       testRefused,

@@ -1,6 +1,6 @@
 // Package postgres is the store that any number of providers share: a PostgreSQL database.
 //
-// # Layout, schema 3
+// # Layout, schema 4
 //
 //	dc_schema    version                          a row for each migration that was made
 //	dc_heaps     id, namespace, name, record,     one row for each heap; bytes is the sum of all its keys' and values'
@@ -9,6 +9,11 @@
 //	             call, at                         call its call id and at its time
 //	dc_calls     heap, id, at, record             what is recorded of each call id that has taken effect; deleted in the
 //	                                              background when it is too old or too much
+//	dc_queue     id, namespace, name, record,     what was accepted and is not done: invocations, messages, callers in line and
+//	             kind, due, dead, payload,        dead letters; with whose each is until when (owner, until), and a number that a
+//	             owner, token, until, ...         commit under that lease is checked against (token)
+//	dc_ticks     namespace, name, record,         the last tick of each function that has a schedule, in Unix nanoseconds, and
+//	             at, item                         the item that it became
 //	dc_dropped   heap                             heaps whose entries are still to be deleted
 //	dc_lanes     owner, lane, seq, at             the last transaction of each lane of each store
 //
@@ -31,6 +36,14 @@
 // row's lock until its end, whatever becomes of it: so the store asks for that row, waits for the lock, and has the truth:
 // either the number is there, or it will never be. Until then nobody is told anything. Only if the database stays away
 // longer than Patience does Commit return heapstore.ErrUnknown.
+//
+// # Leases
+//
+// A lease is a row's owner and token, and lasts until a time that its Store puts off while it lives. When that has passed another
+// Store may take it and raise the token. Whoever ends a lease locks the row by its token in the transaction that commits what was
+// done: so a provider that hung, and lost it, cannot commit, however late it comes. A caller in line is a row too, which goes when
+// its provider does. Whoever adds to a serial line holds an advisory lock until he has committed, so that the ids of a line
+// become visible in their order, and its lowest is its first whatever provider looks.
 //
 // # Guarantees
 //

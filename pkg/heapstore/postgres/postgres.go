@@ -45,6 +45,9 @@ type Options struct {
 	// Patience is how long a call goes on trying when the database cannot be reached or breaks off. 0 means 30 s; negative
 	// is refused.
 	Patience time.Duration
+	// LeaseTime is how long invocations stay with a provider that tells nothing more of itself, before others may have them. 0 means
+	// heapstore.DefaultLeaseTime; negative is refused.
+	LeaseTime time.Duration
 	// Log gets what the background cannot do. nil means none.
 	Log *slog.Logger
 }
@@ -55,6 +58,7 @@ type Store struct {
 	quotaBytes int64
 	recordAge  time.Duration
 	patience   time.Duration
+	leaseTime  time.Duration
 	log        *slog.Logger
 	// owner tells this Store from all others on the database: a UUID.
 	owner string
@@ -86,14 +90,18 @@ func Open(ctx context.Context, dsn string, options Options) (*Store, error) {
 }
 
 func newStore(ctx context.Context, dsn string, options Options) (*Store, error) {
-	if options.QuotaBytes < 0 || options.Patience < 0 || options.RecordAge < 0 {
-		return nil, fmt.Errorf("a quota of %d bytes, answers kept for %v and a patience of %v", options.QuotaBytes, options.RecordAge, options.Patience)
+	if options.QuotaBytes < 0 || options.Patience < 0 || options.RecordAge < 0 || options.LeaseTime < 0 {
+		return nil, fmt.Errorf("a quota of %d bytes, answers kept for %v, a patience of %v and leases of %v",
+			options.QuotaBytes, options.RecordAge, options.Patience, options.LeaseTime)
 	}
 	if options.RecordAge == 0 {
 		options.RecordAge = heapstore.DefaultRecordAge
 	}
 	if options.QuotaBytes == 0 {
 		options.QuotaBytes = heapstore.DefaultQuotaBytes
+	}
+	if options.LeaseTime == 0 {
+		options.LeaseTime = heapstore.DefaultLeaseTime
 	}
 	if options.Patience == 0 {
 		options.Patience = defaultPatience
@@ -119,7 +127,7 @@ func newStore(ctx context.Context, dsn string, options Options) (*Store, error) 
 		return nil, err
 	}
 	s := &Store{
-		pool: pool, quotaBytes: options.QuotaBytes, recordAge: options.RecordAge, patience: options.Patience, log: options.Log,
+		pool: pool, quotaBytes: options.QuotaBytes, recordAge: options.RecordAge, patience: options.Patience, leaseTime: options.LeaseTime, log: options.Log,
 		owner: newOwner(), closing: make(chan struct{}), swept: make(chan struct{}, 1),
 	}
 	s.queue = newQueue(s)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -61,7 +62,7 @@ func TestPostgres(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			return postgres.Open(context.Background(), dsn, postgres.Options{})
+			return postgres.Open(context.Background(), dsn, postgres.Options{LeaseTime: 2 * time.Second})
 		},
 		Check: func(folder string) error {
 			dsn, err := dsn(folder)

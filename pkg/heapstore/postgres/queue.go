@@ -17,12 +17,10 @@ import (
 )
 
 const (
-	// renewEvery is how often a provider says that it has its leases still.
-	renewEvery = heapstore.LeaseTime / 4
+	// renewals is how often in the time of a lease a provider says that it has it still.
+	renewals = 4
 	// turnPause is how long a caller in line waits before he looks again whether another provider has ended what was before him.
 	turnPause = 20 * time.Millisecond
-	// kindCaller is a caller in line, in the table only.
-	kindCaller = 2
 )
 
 const (
@@ -351,7 +349,7 @@ func (s *Store) Lease(ctx context.Context, kind function.ItemKind, limit int, sk
 		if _, err := s.pool.Exec(ctx, sqlGoneCallers); err != nil {
 			return err
 		}
-		rows, err := s.pool.Query(ctx, sqlLease, int16(kind), time.Now(), limit, namespaces, names, records, s.owner, heapstore.LeaseTime)
+		rows, err := s.pool.Query(ctx, sqlLease, int16(kind), time.Now(), limit, namespaces, names, records, s.owner, s.leaseTime)
 		if err != nil {
 			return err
 		}
@@ -382,7 +380,7 @@ func scanItem(row pgx.CollectableRow) (l heapstore.Leased, err error) {
 
 // renew keeps this Store's leases until it is closed.
 func (s *Store) renew(ctx context.Context) {
-	ticker := time.NewTicker(renewEvery)
+	ticker := time.NewTicker(s.leaseTime / renewals)
 	defer ticker.Stop()
 	for {
 		select {
@@ -400,7 +398,7 @@ func (s *Store) renew(ctx context.Context) {
 			continue
 		}
 		err := attempt(ctx, func(ctx context.Context) error {
-			_, err := s.pool.Exec(ctx, sqlRenew, s.owner, heapstore.LeaseTime, ids, tokens)
+			_, err := s.pool.Exec(ctx, sqlRenew, s.owner, s.leaseTime, ids, tokens)
 			return err
 		})
 		if err != nil && ctx.Err() == nil {
@@ -525,7 +523,7 @@ func (s *Store) line(ctx context.Context, h heapstore.Heap) (lease heapstore.Lea
 			if _, err := tx.Exec(ctx, sqlLineLock, []string{lineName(h)}); err != nil {
 				return err
 			}
-			return tx.QueryRow(ctx, sqlEnter, h.Namespace, h.Name, h.ID, s.owner, heapstore.LeaseTime).Scan(&lease.ID)
+			return tx.QueryRow(ctx, sqlEnter, h.Namespace, h.Name, h.ID, s.owner, s.leaseTime).Scan(&lease.ID)
 		})
 	})
 	if err != nil {
