@@ -142,3 +142,43 @@ func TestSink_BrokenLog(t *testing.T) {
 	}
 	s.Close()
 }
+
+// countingLog counts the writes to it.
+type countingLog struct {
+	bytes.Buffer
+	writes int
+}
+
+func (l *countingLog) Write(p []byte) (int, error) {
+	l.writes++
+	return l.Buffer.Write(p)
+}
+
+// Lines that follow each other closely share a write, none waits for long, and the end waits for nothing.
+func TestSink_GathersLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &countingLog{}
+		s := NewSink(log)
+		s.Write([]byte("first\n"))
+		synctest.Wait()
+		if log.String() != "first\n" {
+			t.Errorf("%q, though there was nothing to wait for", log.String())
+		}
+		const lines = 100
+		for range lines {
+			time.Sleep(sinkPause / 10)
+			s.Write([]byte("next\n"))
+		}
+		time.Sleep(sinkPause)
+		synctest.Wait()
+		if got := strings.Count(log.String(), "next\n"); got != lines || log.writes > lines/10+2 {
+			t.Errorf("%d lines in %d writes", got, log.writes)
+		}
+		s.Write([]byte("last\n"))
+		begun := time.Now()
+		s.Close()
+		if !strings.HasSuffix(log.String(), "last\n") || time.Since(begun) > 0 {
+			t.Errorf("%q after %v", log.String(), time.Since(begun))
+		}
+	})
+}
