@@ -83,7 +83,8 @@ type conn struct {
 	since int64
 
 	x           *Exchange // nil while idle
-	n           int       // what await has read
+	requests    waits
+	n           int // what await has read
 	err         error
 	awaits      func(fd uintptr) bool // await, made once
 	rest        []byte                // what writes has left to write
@@ -163,19 +164,27 @@ func (c *conn) next() bool {
 	}
 	c.srv.wake()
 	x.begin()
-	c.srv.cfg.Handler(x)
+	c.handle(x)
 	if x.passed {
 		return c.handOver()
 	}
 	return c.after()
 }
 
+func (c *conn) handle(x *Exchange) {
+	c.srv.spin.busy.Add(1)
+	defer c.srv.spin.busy.Add(-1)
+	c.srv.cfg.Handler(x)
+}
+
 // readHead returns the head of the next request, which stays where it is, or nil if there is none.
 func (c *conn) readHead() ([]byte, error) {
 	if c.x == nil {
+		c.requests.begin(&c.srv.spin)
 		if err := c.raw.Read(c.awaits); err != nil || c.err != nil || c.n == 0 {
 			return nil, nil // closed, by the client or by us
 		}
+		c.requests.end(&c.srv.spin)
 		c.x.in.w = c.n
 	}
 	word := c.word.Load()
@@ -213,6 +222,9 @@ func (c *conn) readHead() ([]byte, error) {
 func (c *conn) await(fd uintptr) bool {
 	c.x = c.srv.lend(c)
 	c.n, c.err = readFD(fd, c.x.in.buf)
+	if c.err == syscall.EAGAIN {
+		c.n, c.err = c.srv.spin.read(fd, c.x.in.buf, &c.requests, 0)
+	}
 	if c.err == syscall.EAGAIN {
 		c.release()
 		return false

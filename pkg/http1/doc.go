@@ -26,6 +26,10 @@
 // another sent in its place: Exchange.SetBody. When the answer is complete and the
 // body is not, the body is given up and the connection closed, after a moment in which the client can take the answer.
 //
+// An exchange that is the only one may spin, if ServerConfig.Spin is set: where a client or an endpoint has been quick several times in
+// a row, its next bytes are asked for again and again for that long before its connection is left to the poller. Nothing spins that was
+// slow the last time, so that idle connections cost nothing.
+//
 // The sweeper finds clients that went away, by a look at what the socket has received, once an exchange is 50 ms old; exchanges
 // that are out of time; and connections that are idle, or slow with their head. It ends an exchange by closing the endpoint's
 // connection, by ending Exchange.Context, and by deadlines in the past on the client's connection. An exchange that was ended is

@@ -99,7 +99,7 @@ func (x *Exchange) sendHead(p *Pool, target []byte) (*endpointConn, error) {
 		}
 		x.from.conn = e.tcp
 		x.from.floor, x.from.r, x.from.w = 0, 0, 0
-		n, err := e.begin(x.out, x.from.buf, !streams && !apart)
+		n, err := e.begin(x.out, x.from.buf, !streams && !apart, &x.conn.srv.spin)
 		x.from.w = n
 		if err == nil && apart {
 			_, err = e.tcp.Write(x.held)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +41,9 @@ type ServerConfig struct {
 	// StallTimeout is how long a client may send nothing of a body that it owes, or take nothing of its answer. 0 or less means no
 	// limit.
 	StallTimeout time.Duration
+	// Spin is how long an exchange that is the only one may ask a connection again and again for what comes at once, rather than sleep
+	// until it does, where it has come so soon before: see spinner. 0 or less means not at all, and so does having one processor.
+	Spin time.Duration
 	// HeadBytes is how long a head may be, else 431. 0 means 64 KiB.
 	HeadBytes int
 	// TargetBytes is how long a target may be, else 414. 0 means 16 KiB.
@@ -60,6 +64,7 @@ type Server struct {
 	base      context.Context // of every exchange's
 	closeBase context.CancelCauseFunc
 	epoch     time.Time
+	spin      spinner
 	ending    atomic.Bool // answers close their connections
 
 	drowsy atomic.Bool   // the sweeper looks seldom, and wants to be woken when an exchange begins
@@ -92,6 +97,9 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, kick: make(chan struct{}, 1), listeners: map[net.Listener]struct{}{}, epoch: time.Now()}
 	s.base, s.closeBase = context.WithCancelCause(context.Background())
+	if runtime.GOMAXPROCS(0) > 1 {
+		s.spin.limit = cfg.Spin
+	}
 	if cfg.Rest != nil {
 		s.rest = newHandover()
 	}
