@@ -232,35 +232,6 @@ func (c *conn) await(fd uintptr) bool {
 	return true
 }
 
-func readFD(fd uintptr, p []byte) (int, error) {
-	for {
-		n, err := syscall.Read(int(fd), p)
-		if err != syscall.EINTR {
-			return max(n, 0), err
-		}
-	}
-}
-
-func writeFD(fd uintptr, p []byte) (int, error) {
-	for {
-		n, err := syscall.Write(int(fd), p)
-		if err != syscall.EINTR {
-			return max(n, 0), err
-		}
-	}
-}
-
-// peekFD tells whether something was received that nobody has read: n > 0, or the peer's end: n == 0. EAGAIN means neither.
-func peekFD(fd uintptr) (n int, err error) {
-	var b [1]byte
-	for {
-		n, _, err = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		if err != syscall.EINTR {
-			return n, err
-		}
-	}
-}
-
 // lend returns an exchange for c.
 func (s *Server) lend(c *conn) *Exchange {
 	x, ok := s.exchanges.Get().(*Exchange)
