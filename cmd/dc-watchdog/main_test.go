@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 
 // running is a dc-watchdog in a process of its own.
 type running struct {
-	t    *testing.T
+	t    testing.TB
 	cmd  *exec.Cmd
 	url  string
 	pid  int    // of the watchdog, seen from here
@@ -53,7 +53,7 @@ func start(t *testing.T, wrapper []string, environ ...string) *running {
 }
 
 // launch runs dc-watchdog behind a wrapper until its log has a line with a part.
-func launch(t *testing.T, wrapper, args []string, port, until string, environ ...string) *running {
+func launch(t testing.TB, wrapper, args []string, port, until string, environ ...string) *running {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -119,7 +119,7 @@ func (r *running) post(body string) (int, string) {
 }
 
 // freePort is below the ports that the kernel hands out, so that nobody is given it meanwhile.
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	for {
 		port := strconv.Itoa(20000 + rand.IntN(12000))
 		if ln, err := net.Listen("tcp", ":"+port); err == nil {

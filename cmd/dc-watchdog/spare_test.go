@@ -34,14 +34,14 @@ var readyToken = readypush.DeriveToken([]byte("ready-key"), "hello.fn", testReco
 
 // pod is a pod of the warm pool: what outlives the container in it.
 type pod struct {
-	t                        *testing.T
+	t                        testing.TB
 	key                      *assignment.ProviderKey
 	port                     string
 	dir, secrets, token, own string // own is there in the image of spares alone
 	environ                  []string
 }
 
-func newPod(t *testing.T) *pod {
+func newPod(t testing.TB) *pod {
 	t.Helper()
 	key, err := assignment.DeriveProviderKey([]byte("ready-key"))
 	if err != nil {
@@ -177,7 +177,7 @@ type cloud struct {
 	refuse atomic.Int64
 }
 
-func newCloud(t *testing.T) *cloud {
+func newCloud(t testing.TB) *cloud {
 	c := &cloud{ready: make(chan string, 10)}
 	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -207,7 +207,7 @@ func newCloud(t *testing.T) *cloud {
 	return c
 }
 
-func within(t *testing.T, what string, done func() bool) {
+func within(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
