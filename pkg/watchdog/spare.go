@@ -236,9 +236,10 @@ func statusOfRefusal(err error) int {
 	return http.StatusBadRequest
 }
 
+// refuse leaves the reason to the log: it may name what is in an assignment, and the answer can be read on its way.
 func (s *Spare) refuse(w http.ResponseWriter, status int, err error) {
 	s.log.Warn("assignment refused", "status", status, "err", err)
-	http.Error(w, err.Error(), status)
+	http.Error(w, http.StatusText(status), status)
 }
 
 // call tells the provider of this spare until it has heard, and again every few minutes, until there is an assignment or ctx ends.
