@@ -20,6 +20,8 @@ type sentBody struct {
 	again func() (io.ReadCloser, error)
 	// length is the number of bytes to come, or negative.
 	length int64
+	// room tells whether there is memory for so many bytes.
+	room func(bytes int64) bool
 	// readDeadline bounds reads from source, or is nil if nothing is to be read ahead.
 	readDeadline func(time.Time) error
 
@@ -33,8 +35,8 @@ type sentBody struct {
 	err     error
 }
 
-func newSentBody(r *http.Request) *sentBody {
-	b := &sentBody{again: r.GetBody, length: r.ContentLength}
+func newSentBody(r *http.Request, room func(bytes int64) bool) *sentBody {
+	b := &sentBody{again: r.GetBody, length: r.ContentLength, room: room}
 	if r.Body != nil && r.Body != http.NoBody {
 		b.source = r.Body
 	}
@@ -46,7 +48,7 @@ func (b *sentBody) readAhead(deadline time.Time) error {
 	if b.readDeadline == nil || b.source == nil || b.memory != nil || b.length <= 0 || b.length > aheadBytes {
 		return nil
 	}
-	if b.begun() {
+	if b.begun() || !b.room(b.length) {
 		return nil
 	}
 	// An error means that the listener's own limits are all there are.

@@ -31,6 +31,8 @@ type call struct {
 	placed time.Time
 	trial  bool
 
+	// ahead is how much of the proxy's budget for bodies the call has.
+	ahead int64
 	// home is where the call was counted when it came, and is when it ends; nil before and after.
 	home *activity
 	// status is that of the answer, or of the error in its place.
@@ -118,8 +120,20 @@ func (c *call) failed() {
 	a.endLocked(c, now)
 }
 
+// keeps takes room for a body of so many bytes that is to be read before there is an endpoint. It is given back by end.
+func (c *call) keeps(bytes int64) bool {
+	if c.ahead == 0 && c.p.ahead.take(bytes) {
+		c.ahead = bytes
+	}
+	return c.ahead > 0
+}
+
 // end takes back all that the call holds. It may be called again.
 func (c *call) end() {
+	if c.ahead > 0 {
+		c.p.ahead.give(c.ahead)
+		c.ahead = 0
+	}
 	if c.at != nil && c.at != c.home { // the function was forgotten and is there again
 		c.at.end(c, false)
 	}

@@ -75,7 +75,8 @@
 //     that may have reached an endpoint is never sent a second time, not even for the methods where HTTP would allow it.
 //   - Each waiter has its own deadline and leaves when its caller does. Waiters are woken by places and changes, not by looking
 //     again and again; only an endpoint that refuses connections while it is listed is tried again, after a pause that grows.
-//     A caller's leaving is noticed as soon as its body was read, so a body of up to 64 KiB is read while its call waits.
+//     A caller's leaving is noticed as soon as its body was read, so a body of up to 64 KiB is read while its call waits,
+//     as long as all bodies that were read so have room in Config.QueuedBytes.
 //   - Config.Timeout runs from when the call is placed: to the answer's headers, and through its body if the length of
 //     that is known. A stream (an answer of unknown length, an upgraded connection) ends with its caller or its function.
 //   - Quiesce and placing a call are each one step: either Quiesce sees the call and says no, or the call sees that the

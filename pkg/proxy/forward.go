@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
+	"strconv"
 	"sync"
 )
 
@@ -36,7 +37,13 @@ func newForwarder(log *slog.Logger, tell func(http.Header, identity), fail func(
 			},
 			ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 				u := useOf(r)
-				fail(w, u.in, u.id, err)
+				// It is collected so that its length is known: see serve for what comes after it.
+				answer := &errorAnswer{header: w.Header()}
+				fail(answer, u.in, u.id, err)
+				answer.WriteHeader(http.StatusOK) // if nothing was said
+				answer.header.Set("Content-Length", strconv.Itoa(len(answer.body)))
+				w.WriteHeader(answer.status)
+				_, _ = w.Write(answer.body) // a caller that is gone needs none
 			},
 			ErrorLog:   slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 			BufferPool: &bufferPool{},
@@ -65,7 +72,9 @@ func (fw *forwarder) serve(u *use, out *http.Request) {
 		// Otherwise the server swallows what is left of a body as soon as the function begins to answer. Where the caller
 		// waits to be asked for the body the server does not, and closes the connection instead. An error means that this
 		// is not HTTP/1, which needs no leave.
-		_ = http.NewResponseController(u.w).EnableFullDuplex()
+		if http.NewResponseController(u.w).EnableFullDuplex() == nil {
+			defer u.readRest()
+		}
 	}
 	defer func() {
 		if u.trip != nil {
@@ -73,6 +82,17 @@ func (fw *forwarder) serve(u *use, out *http.Request) {
 		}
 	}()
 	fw.proxy.ServeHTTP(u.w, out.WithContext(context.WithValue(out.Context(), useKey{}, u)))
+}
+
+// readRest sends what there is of the answer and reads what is left of the request's body, or gives it up, as the server would itself
+// after the handler. But by then it has ended its own reading, begins it anew at the body's end, and panics at the next request.
+func (u *use) readRest() {
+	if u.trip != nil && u.trip.answer != nil && u.trip.answer.StatusCode == http.StatusSwitchingProtocols {
+		return // the connection is not the server's any more
+	}
+	if http.NewResponseController(u.w).Flush() == nil {
+		_ = u.in.Body.Close() // the server asks the same again, and sees to the error
+	}
 }
 
 // callTransport lets the call of a use make its way.

@@ -231,6 +231,9 @@ func (h *hop) readAhead(deadline time.Time) error {
 	if length := h.x.Length(); length <= 0 || length > aheadBytes || h.x.Has("Expect") {
 		return nil // a caller that waits to be asked for the body is asked by the function
 	}
+	if !h.call.keeps(h.x.Length()) {
+		return nil
+	}
 	h.x.SetDeadline(deadline)
 	if _, _, err := h.x.ReadBody(aheadBytes); err != nil {
 		if callerLeft(err) {

@@ -21,6 +21,7 @@ const (
 	defaultWakeTimeout = time.Minute
 	defaultCacheSize   = 16384
 	defaultQueueDepth  = 1024
+	defaultQueuedBytes = 64 << 20
 )
 
 // methods are those that OpenFaaS lets through to functions.
@@ -63,6 +64,9 @@ type Config struct {
 	WakeTimeout time.Duration
 	// QueueDepth is how many calls of one function may wait for an endpoint at a time. 0 means 1024; negative is refused.
 	QueueDepth int
+	// QueuedBytes bounds what is kept in memory of the bodies of calls that wait, of all functions together. What finds no room is
+	// left with its caller, whose leaving is then not noticed before its call has an endpoint. 0 means 64 MiB; negative is refused.
+	QueuedBytes int64
 	// CacheSize is how many functions' endpoints are cached. 0 means 16384; negative is refused.
 	CacheSize int
 	// Version ends the X-Served-By header, dc-provider/VERSION. Empty means dev.
@@ -84,6 +88,7 @@ type Proxy struct {
 	forwarder  *forwarder
 	names      *names
 	hops       sync.Pool // of *hop
+	ahead      budget    // of QueuedBytes
 	dialer     net.Dialer
 	servedBy   []byte
 }
@@ -102,11 +107,15 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.QueueDepth < 0 {
 		return nil, fmt.Errorf("proxy: queue of %d calls", cfg.QueueDepth)
 	}
+	if cfg.QueuedBytes < 0 {
+		return nil, fmt.Errorf("proxy: queue of %d bytes", cfg.QueuedBytes)
+	}
 	p := &Proxy{cfg: cfg.withDefaults(), activities: activities{of: make(map[function.Ref]*activity)}}
 	var err error
 	if p.cache, err = lru.NewWithEvict(p.cfg.CacheSize, p.evict); err != nil {
 		return nil, fmt.Errorf("proxy: cache of %d functions: %w", cfg.CacheSize, err)
 	}
+	p.ahead.left.Store(p.cfg.QueuedBytes)
 	p.names, p.dialer.Timeout, p.servedBy = newNames(), dialTimeout, []byte("dc-provider/"+p.cfg.Version)
 	p.forwarder = newForwarder(p.cfg.Log, p.tell, p.fail)
 	return p, nil
@@ -124,6 +133,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.QueueDepth == 0 {
 		c.QueueDepth = defaultQueueDepth
+	}
+	if c.QueuedBytes == 0 {
+		c.QueuedBytes = defaultQueuedBytes
 	}
 	if c.CacheSize == 0 {
 		c.CacheSize = defaultCacheSize

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -73,7 +74,7 @@ func newFront(t testing.TB, p *Proxy, handler http.Handler, alone bool) *front {
 	}
 	s := &front{
 		Listener: listener, URL: "http://" + listener.Addr().String(), client: &http.Client{Transport: &http.Transport{}},
-		slow: &http.Server{Handler: handler},
+		slow: &http.Server{Handler: handler, ErrorLog: log.New(noPanics{t}, "", 0)},
 	}
 	if alone {
 		s.ended.Go(func() { s.slow.Serve(listener) })
@@ -86,6 +87,16 @@ func newFront(t testing.TB, p *Proxy, handler http.Handler, alone bool) *front {
 	}
 	t.Cleanup(s.Close)
 	return s
+}
+
+// noPanics is a server's log in which a panic is a test's failure.
+type noPanics struct{ t testing.TB }
+
+func (p noPanics) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte("panic serving")) {
+		p.t.Errorf("%s", line)
+	}
+	return os.Stderr.Write(line)
 }
 
 func (s *front) Client() *http.Client { return s.client }

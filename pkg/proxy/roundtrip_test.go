@@ -140,6 +140,8 @@ func TestNew_Refuses(t *testing.T) {
 	}
 	for name, edit := range map[string]func(*Config){
 		"cache":        func(c *Config) { c.CacheSize = -1 },
+		"queue":        func(c *Config) { c.QueueDepth = -1 },
+		"memory":       func(c *Config) { c.QueuedBytes = -1 },
 		"timeout":      func(c *Config) { c.Timeout = -1 },
 		"wake timeout": func(c *Config) { c.WakeTimeout = -1 },
 	} {

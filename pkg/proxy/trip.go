@@ -30,7 +30,7 @@ type trip struct {
 func newTrip(c *call, r *http.Request) *trip {
 	ctx, cancel := context.WithCancel(r.Context())
 	r = r.WithContext(ctx)
-	return &trip{call: c, r: r, body: newSentBody(r), cancel: cancel}
+	return &trip{call: c, r: r, body: newSentBody(r, c.keeps), cancel: cancel}
 }
 
 // run makes the call and returns the answer, whose body can be read until end.

@@ -504,6 +504,44 @@ func TestTimeout(t *testing.T) {
 	})
 }
 
+func TestWait_BodiesHaveABound(t *testing.T) {
+	const size, room = 60 << 10, 2*60<<10 + 1
+	w := newWorld(t, func(c *Config) { c.QueuedBytes = room })
+	w.deploy(echo)
+	other := function.Ref{Name: "other", Namespace: "openfaas-fn"}
+	w.deploy(other)
+	body := strings.Repeat("b", size)
+	answers := make(chan string, 4)
+	for i := range cap(answers) {
+		conn := w.dial()
+		go func() {
+			fmt.Fprintf(conn, "POST /function/%s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", []string{"echo", "other"}[i%2], size, body)
+			answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				answers <- err.Error()
+				return
+			}
+			text, err := io.ReadAll(answer.Body)
+			answers <- fmt.Sprint(answer.StatusCode, string(text) == body, err)
+		}()
+		w.awaitWake()
+	}
+	// Two have all the room that there is; the others wait without it.
+	w.await(func() bool { return w.proxy.ahead.left.Load() == room-2*size })
+	back := func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // too little of it is a wrong answer
+		w.Write(body)
+	}
+	w.setEndpoints(echo, w.replica("echo-0", back))
+	w.setEndpoints(other, w.replica("other-0", back))
+	for range cap(answers) {
+		if got := <-answers; got != "200 true <nil>" {
+			t.Errorf("answered %s", got)
+		}
+	}
+	w.await(func() bool { return w.proxy.ahead.left.Load() == room })
+}
+
 func TestCallerLeaves_TheFunctionIsTold(t *testing.T) {
 	w := newWorld(t, nil)
 	started, ended := make(chan struct{}), make(chan struct{})
