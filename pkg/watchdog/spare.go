@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,6 +31,7 @@ const (
 	callMaxPause  = 15 * time.Second
 	callAgain     = 10 * time.Minute // after a call that was heard: a provider that has forgotten us may not ask by itself
 	maxSpareHead  = 8 << 10
+	maxSpareConns = 64 // with whom nobody knows
 	maxTokenBytes = 16 << 10
 )
 
@@ -93,7 +95,8 @@ func (s *Spare) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	srv := &http.Server{
 		Handler: http.HandlerFunc(s.route), ReadTimeout: spareTimeout, WriteTimeout: spareTimeout, MaxHeaderBytes: maxSpareHead,
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog:  slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ConnState: boundConns(maxSpareConns),
 	}
 	srv.SetKeepAlivesEnabled(false) // whoever asks asks seldom, and memory is what a spare must not need
 	served := make(chan error, 1)
@@ -110,6 +113,22 @@ func (s *Spare) Serve(ctx context.Context, ln net.Listener) error {
 	_ = srv.Close() // whoever is cut off asks again
 	calls.Wait()
 	return err
+}
+
+// boundConns makes a server close connections above most at once: anybody in the cluster may make some, and a spare has little memory.
+func boundConns(most int32) func(net.Conn, http.ConnState) {
+	var open atomic.Int32
+	return func(c net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			if open.Add(1) > most {
+				// It goes on to StateClosed.
+				_ = c.Close()
+			}
+		case http.StateClosed, http.StateHijacked:
+			open.Add(-1)
+		}
+	}
 }
 
 // lockFolder sees to it that no two spares write there. The lock goes with the file, or the process.

@@ -250,6 +250,54 @@ func TestSpare_CallsAgain(t *testing.T) {
 	waitFor(t, ended, "end")
 }
 
+// Whoever holds connections open takes no memory beyond a bound, and what the others are refused for that ends with them.
+func TestSpare_BoundsConnections(t *testing.T) {
+	checkLeaks(t)
+	ctx, end := context.WithCancel(context.Background())
+	defer end()
+	s, err := NewSpare(poolConfig(t), nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ctx, ln) }()
+	health := func() error {
+		res, err := client.Get("http://" + ln.Addr().String() + "/_/health")
+		if err == nil {
+			res.Body.Close()
+		}
+		return err
+	}
+	var held []net.Conn
+	for range maxSpareConns {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, c)
+	}
+	// They are accepted in their order.
+	if err := health(); err == nil {
+		t.Error("one more was served")
+	}
+	for _, c := range held {
+		c.Close()
+	}
+	for deadline := time.Now().Add(patience); health() != nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("none is served any more")
+		}
+	}
+	end()
+	if err := waitFor(t, ended, "end"); err != nil {
+		t.Error(err)
+	}
+}
+
 func startSpare(t *testing.T, ctx context.Context, cfg PoolConfig, a *assignment.Assignment) (*Spare, <-chan error) {
 	t.Helper()
 	s, err := NewSpare(cfg, a, slog.New(slog.NewTextHandler(io.Discard, nil)))
