@@ -1,0 +1,299 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+	"github.com/dragonchain/dc-provider/pkg/function/assignment"
+)
+
+const (
+	defaultNodeClaims = 8
+	// tries is how many spares one claim may use up. More would take longer than to start without.
+	tries = 2
+	// stepTimeout bounds each step of a claim, which takes some milliseconds.
+	stepTimeout = 2 * time.Second
+	// startTime is how long a claim counts as starting if nobody says that it serves.
+	startTime = 2 * time.Second
+	// lately is how long a function that had a spare leaves the last one to others.
+	lately = 10 * time.Second
+)
+
+// ErrNoSpare: there is no spare for this function now.
+var ErrNoSpare = errors.New("no spare")
+
+// Spare is a pod of the pool that has registered.
+type Spare struct {
+	// ID is the pod's identity, which no later pod of that name shares.
+	ID             string
+	Namespace, Pod string
+	Node           string
+	IP             netip.Addr
+	// Identity is what assignments to it are sealed for.
+	Identity assignment.Spare
+}
+
+// Outcome is how a claim ended. Its values are labels of a metric.
+type Outcome string
+
+// The ways that a claim can end.
+const (
+	Claimed Outcome = "claimed"
+	// None: no spare was free.
+	None Outcome = "none"
+	// Reserved: the last one is left to other functions.
+	Reserved Outcome = "reserved"
+	// Busy: those that are free are on nodes that start as many as they should.
+	Busy Outcome = "busy"
+	// Failed: the spares that were tried were given up.
+	Failed Outcome = "failed"
+)
+
+// Outcomes are all of them.
+var Outcomes = []Outcome{Claimed, None, Reserved, Busy, Failed}
+
+// Phases are how long the steps of a claim took.
+type Phases struct{ Assign, Adopt time.Duration }
+
+// Config joins a Pool to the rest. Assign, Adopt and Discard are needed. None is called with a lock held.
+type Config struct {
+	// Assign hands a spare what it is to run, and Adopt makes its pod a replica of the function.
+	Assign func(context.Context, Spare, *function.Function) error
+	Adopt  func(context.Context, Spare, *function.Function) error
+	// Discard takes away a spare that is of no use any more. It does not wait.
+	Discard func(Spare)
+	// NodeClaims is how many claims may be starting on one node. 0 means 8.
+	NodeClaims int
+	// OnClaim is told how each claim ended. nil tells nobody.
+	OnClaim func(*function.Function, Outcome, Phases)
+	// Log is told of spares that are given up. nil means none.
+	Log *slog.Logger
+	// Now tells the time. nil means time.Now.
+	Now func() time.Time
+}
+
+// Pool knows the spares that may be claimed. It is safe for concurrent use.
+type Pool struct {
+	cfg Config
+
+	mu sync.Mutex
+	// free are the spares that may be claimed, and used the identities of those that may not, or not again, while their pods
+	// are there, by identity.
+	free map[string]Spare
+	used map[string]struct{}
+	// starting are the claims that do not serve yet, by the spare's identity.
+	starting map[string]start
+	// served is when a function last got a spare, by its record's identity.
+	served map[string]time.Time
+}
+
+type start struct {
+	node  string
+	since time.Time
+}
+
+// New returns a Pool without spares.
+func New(cfg Config) (*Pool, error) {
+	if cfg.Assign == nil || cfg.Adopt == nil || cfg.Discard == nil {
+		return nil, errors.New("pool: Assign, Adopt and Discard are needed")
+	}
+	if cfg.NodeClaims < 0 {
+		return nil, fmt.Errorf("pool: %d claims per node", cfg.NodeClaims)
+	}
+	if cfg.NodeClaims == 0 {
+		cfg.NodeClaims = defaultNodeClaims
+	}
+	if cfg.OnClaim == nil {
+		cfg.OnClaim = func(*function.Function, Outcome, Phases) {}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Pool{
+		cfg:      cfg,
+		free:     make(map[string]Spare),
+		used:     make(map[string]struct{}),
+		starting: make(map[string]start),
+		served:   make(map[string]time.Time),
+	}, nil
+}
+
+// Add takes a spare that has registered, in place of what it was known as before, and reports whether it may be claimed: one
+// that was claimed, or taken away, may not.
+func (p *Pool) Add(s Spare) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, used := p.used[s.ID]; used {
+		return false
+	}
+	p.free[s.ID] = s
+	return true
+}
+
+// Remove forgets a spare whose pod is gone.
+func (p *Pool) Remove(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.free, id)
+	delete(p.used, id)
+}
+
+// Retire takes a spare out of the pool for good, and reports false if it is being claimed or was.
+func (p *Pool) Retire(id string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, used := p.used[id]; used {
+		return false
+	}
+	delete(p.free, id)
+	p.used[id] = struct{}{}
+	return true
+}
+
+// Registered reports whether a spare may be claimed.
+func (p *Pool) Registered(id string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, ok := p.free[id]
+	return ok
+}
+
+// Serves notes that a claimed pod serves: its node may start another.
+func (p *Pool) Serves(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.starting, id)
+}
+
+// Claim makes a spare a replica of f. It returns when Kubernetes has been told; that the function serves is told otherwise.
+// An error wraps ErrNoSpare, ctx's, or what went wrong with the last spare.
+func (p *Pool) Claim(ctx context.Context, f *function.Function) error {
+	var failed error
+	for range tries {
+		s, outcome := p.take(f)
+		if outcome != Claimed {
+			if failed != nil {
+				break
+			}
+			p.cfg.OnClaim(f, outcome, Phases{})
+			return fmt.Errorf("claim for %q: %w (%s)", f.Ref, ErrNoSpare, outcome)
+		}
+		phases, err := p.use(ctx, s, f)
+		if err == nil {
+			p.mu.Lock()
+			p.served[f.ID] = p.cfg.Now()
+			p.mu.Unlock()
+			p.cfg.OnClaim(f, Claimed, phases)
+			return nil
+		}
+		p.giveUp(s)
+		failed = fmt.Errorf("claim %q for %q: %w", s.Pod, f.Ref, err)
+		p.cfg.Log.Warn("spare given up", "function", f.Name, "namespace", f.Namespace, "replica", s.Pod, "err", err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	p.cfg.OnClaim(f, Failed, Phases{})
+	return failed
+}
+
+func (p *Pool) use(ctx context.Context, s Spare, f *function.Function) (phases Phases, err error) {
+	step := func(what string, do func(context.Context, Spare, *function.Function) error) (time.Duration, error) {
+		ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+		defer cancel()
+		began := p.cfg.Now()
+		if err := do(ctx, s, f); err != nil {
+			return 0, fmt.Errorf("%s: %w", what, err)
+		}
+		return p.cfg.Now().Sub(began), nil
+	}
+	if phases.Assign, err = step("assign", p.cfg.Assign); err != nil {
+		return phases, err
+	}
+	phases.Adopt, err = step("adopt", p.cfg.Adopt)
+	return phases, err
+}
+
+func (p *Pool) giveUp(s Spare) {
+	p.mu.Lock()
+	delete(p.starting, s.ID)
+	p.mu.Unlock()
+	p.cfg.Discard(s)
+}
+
+// take makes a free spare f's.
+func (p *Pool) take(f *function.Function) (Spare, Outcome) {
+	now := p.cfg.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ageLocked(now)
+	var free []Spare
+	for _, s := range p.free {
+		if s.Namespace == f.Namespace {
+			free = append(free, s)
+		}
+	}
+	_, had := p.served[f.ID]
+	s, outcome := choose(free, p.startsLocked(), p.cfg.NodeClaims, had)
+	if outcome != Claimed {
+		return Spare{}, outcome
+	}
+	delete(p.free, s.ID)
+	p.used[s.ID] = struct{}{}
+	p.starting[s.ID] = start{node: s.Node, since: now}
+	return s, Claimed
+}
+
+// ageLocked forgets what is too long ago to count.
+func (p *Pool) ageLocked(now time.Time) {
+	for id, s := range p.starting {
+		if now.Sub(s.since) >= startTime {
+			delete(p.starting, id)
+		}
+	}
+	for id, at := range p.served {
+		if now.Sub(at) >= lately {
+			delete(p.served, id)
+		}
+	}
+}
+
+func (p *Pool) startsLocked() map[string]int {
+	starts := make(map[string]int)
+	for _, s := range p.starting {
+		starts[s.node]++
+	}
+	return starts
+}
+
+// choose picks the spare whose node starts the fewest claims. starts is how many each node starts, and most how many it may.
+// had says that the function got a spare lately.
+func choose(free []Spare, starts map[string]int, most int, had bool) (Spare, Outcome) {
+	switch {
+	case len(free) == 0:
+		return Spare{}, None
+	case len(free) == 1 && had:
+		return Spare{}, Reserved
+	}
+	best := slices.MinFunc(free, func(a, b Spare) int {
+		if d := starts[a.Node] - starts[b.Node]; d != 0 {
+			return d
+		}
+		return strings.Compare(a.ID, b.ID) // any order will do that is the same every time
+	})
+	if starts[best.Node] >= most {
+		return Spare{}, Busy
+	}
+	return best, Claimed
+}

@@ -1,0 +1,305 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+)
+
+// world is a Pool whose spares are assigned and adopted by the test.
+type world struct {
+	*Pool
+	mu        sync.Mutex
+	assigned  map[string][]string // functions by spare
+	adopted   map[string][]string
+	discarded []string
+	outcomes  []Outcome
+	// assign and adopt, if set, fail steps.
+	assign, adopt func(Spare, *function.Function) error
+}
+
+func newWorld(t *testing.T, cfg Config) *world {
+	t.Helper()
+	w := &world{assigned: map[string][]string{}, adopted: map[string][]string{}}
+	step := func(to map[string][]string, fail *func(Spare, *function.Function) error) func(context.Context, Spare, *function.Function) error {
+		return func(ctx context.Context, s Spare, f *function.Function) error {
+			w.mu.Lock()
+			to[s.ID] = append(to[s.ID], f.ID)
+			do := *fail
+			w.mu.Unlock()
+			if do != nil {
+				if err := do(s, f); err != nil {
+					return err
+				}
+			}
+			return ctx.Err()
+		}
+	}
+	cfg.Assign, cfg.Adopt = step(w.assigned, &w.assign), step(w.adopted, &w.adopt)
+	cfg.Discard = func(s Spare) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.discarded = append(w.discarded, s.ID)
+	}
+	cfg.OnClaim = func(_ *function.Function, o Outcome, _ Phases) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.outcomes = append(w.outcomes, o)
+	}
+	var err error
+	if w.Pool, err = New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func spareOf(id, namespace, node string) Spare {
+	return Spare{ID: id, Namespace: namespace, Pod: "spare-" + id, Node: node}
+}
+
+func fn(id string) *function.Function {
+	return &function.Function{ID: id, Spec: function.Spec{Ref: function.Ref{Name: "f-" + id, Namespace: "fn"}}}
+}
+
+// However many functions wake at once, each spare becomes one function's, and those that get none are told so.
+func TestClaim_NoSpareForTwo(t *testing.T) {
+	const spares, functions = 40, 100
+	w := newWorld(t, Config{NodeClaims: functions})
+	var group sync.WaitGroup
+	for i := range spares {
+		group.Go(func() { w.Add(spareOf(fmt.Sprint(i), "fn", "n")) })
+	}
+	var mu sync.Mutex
+	var got, without int
+	for i := range functions {
+		group.Go(func() {
+			// Registering again, and the keeper that would take spares away, come at any time.
+			w.Add(spareOf(fmt.Sprint(i%spares), "fn", "n"))
+			err := w.Claim(t.Context(), fn(fmt.Sprint(i)))
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				got++
+			case errors.Is(err, ErrNoSpare):
+				without++
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	for i := got; i < spares; i++ { // those that came later than all who asked
+		if err := w.Claim(t.Context(), fn(fmt.Sprint("late", i))); err != nil {
+			t.Error(err)
+		}
+		got++
+	}
+	if got != spares || len(w.adopted) != spares {
+		t.Errorf("%d claims of %d spares, %d went without", got, spares, without)
+	}
+	for id, functions := range w.adopted {
+		if len(functions) != 1 || !slices.Equal(functions, w.assigned[id]) {
+			t.Errorf("spare %s was assigned to %v and adopted by %v", id, w.assigned[id], functions)
+		}
+	}
+	if err := w.Claim(t.Context(), fn("last")); !errors.Is(err, ErrNoSpare) {
+		t.Errorf("a claim of none: %v", err)
+	}
+}
+
+// A spare that the keeper takes away is claimed by nobody, and one that was claimed is not taken away.
+func TestRetire_OrClaim(t *testing.T) {
+	for range 200 {
+		w := newWorld(t, Config{})
+		w.Add(spareOf("a", "fn", "n"))
+		var group sync.WaitGroup
+		var retired bool
+		var claimed error
+		group.Go(func() { retired = w.Retire("a") })
+		group.Go(func() { claimed = w.Claim(t.Context(), fn("f")) })
+		group.Wait()
+		if retired == (claimed == nil) {
+			t.Fatalf("retired: %t, claim: %v", retired, claimed)
+		}
+	}
+}
+
+func TestClaim_StepFails(t *testing.T) {
+	broken := errors.New("broken")
+	for name, test := range map[string]struct {
+		spares    []string
+		assign    map[string]bool // those that fail
+		adopt     map[string]bool
+		err       error
+		adopted   []string
+		discarded []string
+		outcome   Outcome
+	}{
+		"first cannot be assigned, second is taken": {
+			spares: []string{"a", "b"}, assign: map[string]bool{"a": true}, adopted: []string{"b"}, discarded: []string{"a"}, outcome: Claimed,
+		},
+		"first cannot be adopted, second is taken": {
+			spares: []string{"a", "b"}, adopt: map[string]bool{"a": true}, adopted: []string{"a", "b"}, discarded: []string{"a"}, outcome: Claimed,
+		},
+		"no second": {
+			spares: []string{"a"}, assign: map[string]bool{"a": true}, err: broken, discarded: []string{"a"}, outcome: Failed,
+		},
+		"not a third": {
+			spares: []string{"a", "b", "c"}, assign: map[string]bool{"a": true, "b": true, "c": true},
+			err: broken, discarded: []string{"a", "b"}, outcome: Failed,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, Config{})
+			for _, id := range test.spares {
+				w.Add(spareOf(id, "fn", "n"))
+			}
+			fail := func(which map[string]bool) func(Spare, *function.Function) error {
+				return func(s Spare, _ *function.Function) error {
+					if which[s.ID] {
+						return broken
+					}
+					return nil
+				}
+			}
+			w.assign, w.adopt = fail(test.assign), fail(test.adopt)
+			if err := w.Claim(t.Context(), fn("f")); !errors.Is(err, test.err) {
+				t.Errorf("error %v, want %v", err, test.err)
+			}
+			var adopted []string
+			for id := range w.adopted {
+				adopted = append(adopted, id)
+			}
+			slices.Sort(adopted)
+			if !slices.Equal(adopted, test.adopted) || !slices.Equal(w.discarded, test.discarded) {
+				t.Errorf("adopted %v, discarded %v", adopted, w.discarded)
+			}
+			if !slices.Equal(w.outcomes, []Outcome{test.outcome}) {
+				t.Errorf("outcomes %v", w.outcomes)
+			}
+			for _, id := range test.discarded { // what is given up does not come back by registering
+				if w.Add(spareOf(id, "fn", "n")) || w.Registered(id) {
+					t.Errorf("spare %s may be claimed again", id)
+				}
+			}
+		})
+	}
+}
+
+func TestClaim_CallerLeaves(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.Add(spareOf("a", "fn", "n"))
+	w.Add(spareOf("b", "fn", "n"))
+	ctx, cancel := context.WithCancel(t.Context())
+	w.assign = func(Spare, *function.Function) error { cancel(); return nil }
+	if err := w.Claim(ctx, fn("f")); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	if len(w.discarded) != 1 || len(w.assigned) != 1 {
+		t.Errorf("discarded %v, assigned %v: the second is nobody's business then", w.discarded, w.assigned)
+	}
+}
+
+// A step that hangs is cut off, and the spare given up.
+func TestClaim_StepHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{})
+		w.Add(spareOf("a", "fn", "n"))
+		w.cfg.Assign = func(ctx context.Context, _ Spare, _ *function.Function) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		if err := w.Claim(t.Context(), fn("f")); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v", err)
+		}
+		if !slices.Equal(w.discarded, []string{"a"}) {
+			t.Errorf("discarded %v", w.discarded)
+		}
+	})
+}
+
+func TestAdd_Again(t *testing.T) {
+	w := newWorld(t, Config{})
+	s := spareOf("a", "fn", "n")
+	if !w.Add(s) || !w.Registered("a") {
+		t.Error("a spare may not be claimed")
+	}
+	s.IP = netip.MustParseAddr("10.0.0.2") // its container was started again, and has another key too
+	if !w.Add(s) || w.free["a"].IP != s.IP {
+		t.Error("the spare is not known as what it registered as last")
+	}
+	if !w.Retire("a") || w.Add(s) || w.Registered("a") {
+		t.Error("a spare that was taken away may be claimed")
+	}
+	w.Remove("a")
+	if !w.Add(s) {
+		t.Error("what was removed is not forgotten")
+	}
+}
+
+func TestChoose(t *testing.T) {
+	a, b := spareOf("a", "fn", "one"), spareOf("b", "fn", "two")
+	for name, test := range map[string]struct {
+		free    []Spare
+		starts  map[string]int
+		had     bool
+		want    string
+		outcome Outcome
+	}{
+		"none":                       {outcome: None},
+		"one":                        {free: []Spare{a}, want: "a", outcome: Claimed},
+		"the last, for one that had": {free: []Spare{a}, had: true, outcome: Reserved},
+		"two, for one that had":      {free: []Spare{a, b}, had: true, want: "a", outcome: Claimed},
+		"the idler node":             {free: []Spare{a, b}, starts: map[string]int{"one": 2, "two": 1}, want: "b", outcome: Claimed},
+		"one node full":              {free: []Spare{a, b}, starts: map[string]int{"one": 4, "two": 3}, want: "b", outcome: Claimed},
+		"all full":                   {free: []Spare{a, b}, starts: map[string]int{"one": 4, "two": 4}, outcome: Busy},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 10 {
+				s, outcome := choose(slices.Clone(test.free), test.starts, 4, test.had)
+				if s.ID != test.want || outcome != test.outcome {
+					t.Errorf("%q, %s", s.ID, outcome)
+				}
+			}
+		})
+	}
+}
+
+// One function that comes up again and again leaves the last spare to others, until it has been content for a while. A node
+// that starts as many as it may gets another when one of them serves, or has had its time.
+func TestClaim_Shares(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{NodeClaims: 2})
+		claim := func(id string, want error) {
+			t.Helper()
+			if err := w.Claim(t.Context(), fn(id)); !errors.Is(err, want) {
+				t.Errorf("claim for %s: %v, want %v", id, err, want)
+			}
+		}
+		w.Add(spareOf("1", "fn", "n"))
+		w.Add(spareOf("other", "elsewhere", "n"))
+		claim("greedy", nil)
+		w.Add(spareOf("2", "fn", "n"))
+		claim("greedy", ErrNoSpare)
+		claim("modest", nil)
+		w.Add(spareOf("3", "fn", "n"))
+		claim("third", ErrNoSpare) // the node starts two
+		w.Serves("1")
+		claim("third", nil)
+		time.Sleep(lately) // of the bubble's clock
+		w.Add(spareOf("4", "fn", "n"))
+		claim("greedy", nil)
+		if want := []Outcome{Claimed, Reserved, Claimed, Busy, Claimed, Claimed}; !slices.Equal(w.outcomes, want) {
+			t.Errorf("outcomes %v, want %v", w.outcomes, want)
+		}
+	})
+}
