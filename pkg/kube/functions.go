@@ -65,6 +65,9 @@ func (c *Cluster) MarkReady(ref function.Ref, id, pod, ip string, told function.
 	if c.table.push(ref, types.UID(id), pod, ip) {
 		c.starts.pushed(ref, pod, told, time.Now())
 	}
+	if p := c.pods.get(function.Ref{Name: pod, Namespace: ref.Namespace}); p != nil && p.claim != nil && c.cfg.Pool != nil {
+		c.cfg.Pool.Serves(string(p.uid))
+	}
 }
 
 // Create makes the record of a function. It returns once the record is written and visible to Lookup; the rest happens

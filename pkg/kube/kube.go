@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -57,6 +58,9 @@ type Config struct {
 	// OnDelete is called before a record goes, until it returns nil.
 	OnDelete func(context.Context, *function.Function) error
 
+	// Pool is the warm pool. nil is none: functions at zero then wait for a pod of their own.
+	Pool *Pool
+
 	// Log gets what changes. nil discards it.
 	Log *slog.Logger
 }
@@ -71,6 +75,7 @@ type Cluster struct {
 
 	records     *mirror[record]
 	pods        *mirror[pod]
+	spares      *mirror[spare]
 	deployments *mirror[deployment]
 	services    *mirror[service]
 	namespaces  *mirror[namespace]
@@ -81,10 +86,17 @@ type Cluster struct {
 	nodes  *nodeCache
 	queue  workqueue.TypedRateLimitingInterface[function.Ref]
 	synced chan struct{}
+	// refill has the pool looked at.
+	refill chan struct{}
 
 	mu sync.Mutex
 	// prepared are the policies of records for which OnDeploy was called, by the records' identities.
 	prepared map[string]function.Policy
+	// woken are the records whose functions were at zero a moment ago, and steady those that are to get their Deployment
+	// whatever claimed pods they have.
+	woken, steady map[types.UID]struct{}
+	// discarded are spares that are of no use any more, until their pods are gone.
+	discarded map[types.UID]struct{}
 	// departures are closed when the record with that identity is gone.
 	departures map[string]chan struct{}
 }
@@ -119,6 +131,11 @@ func New(cfg Config) (*Cluster, error) {
 	if err := cfg.WatchdogBy.check(); err != nil {
 		return nil, err
 	}
+	if cfg.Pool != nil {
+		if err := cfg.Pool.check(); err != nil {
+			return nil, err
+		}
+	}
 	cfg.fill()
 
 	c := &Cluster{
@@ -127,6 +144,10 @@ func New(cfg Config) (*Cluster, error) {
 		synced:     make(chan struct{}),
 		prepared:   make(map[string]function.Policy),
 		departures: make(map[string]chan struct{}),
+		refill:     make(chan struct{}, 1),
+		woken:      make(map[types.UID]struct{}),
+		steady:     make(map[types.UID]struct{}),
+		discarded:  make(map[types.UID]struct{}),
 	}
 	var err error
 	if c.functions, err = newFunctionClient(cfg.REST); err != nil {
@@ -143,6 +164,7 @@ func New(cfg Config) (*Cluster, error) {
 	c.table = newTable(cfg.OnEndpoints, c.current)
 	c.records = newMirror(func(o any, before *record) *record { return newRecord(o.(*object), before) }, c.recordChanged)
 	c.pods = newMirror(newPod, c.podChanged)
+	c.spares = newMirror(newSpare, c.spareChanged)
 	c.deployments = newMirror(newDeployment, c.deploymentChanged)
 	c.services = newMirror(newService, c.serviceChanged)
 	c.namespaces = newMirror(newNamespace, c.namespaceChanged)
@@ -209,6 +231,9 @@ func (c *Cluster) Reconcile(ctx context.Context) {
 	for range c.cfg.Workers {
 		workers.Go(func() { c.work(ctx) })
 	}
+	if c.cfg.Pool != nil && ctx.Err() == nil {
+		workers.Go(func() { c.keepPool(ctx) })
+	}
 	<-ctx.Done()
 	c.queue.ShutDown()
 	workers.Wait()
@@ -229,9 +254,13 @@ func (c *Cluster) Healthy(context.Context) error {
 }
 
 func (c *Cluster) waitSynced(ctx context.Context) bool {
-	for _, synced := range []chan struct{}{
+	caches := []chan struct{}{
 		c.records.synced, c.pods.synced, c.deployments.synced, c.services.synced, c.namespaces.synced,
-	} {
+	}
+	if c.cfg.Pool != nil {
+		caches = append(caches, c.spares.synced)
+	}
+	for _, synced := range caches {
 		select {
 		case <-synced:
 		case <-ctx.Done():

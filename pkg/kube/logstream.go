@@ -39,6 +39,9 @@ type logStream struct {
 // openLog opens the log of one replica.
 func (c *Cluster) openLog(ctx context.Context, ref function.Ref, replica string, o logOptions) (*logStream, error) {
 	options := &corev1.PodLogOptions{Container: ref.Name, Timestamps: true, Follow: o.follow}
+	if p := c.pods.get(function.Ref{Name: replica, Namespace: ref.Namespace}); p != nil {
+		options.Container = p.container()
+	}
 	if o.tail > 0 {
 		tail := int64(o.tail)
 		options.TailLines = &tail

@@ -23,11 +23,15 @@ const (
 // namespace is what is kept of a Namespace.
 type namespace struct {
 	marked, ending bool
+	// pool is what its annotations say of its warm pool, as written.
+	pool struct{ size, cpu, memory string }
 }
 
 func newNamespace(obj any, _ *namespace) *namespace {
 	o := obj.(*corev1.Namespace)
-	return &namespace{marked: marked(o), ending: o.DeletionTimestamp != nil}
+	n := &namespace{marked: marked(o), ending: o.DeletionTimestamp != nil}
+	n.pool.size, n.pool.cpu, n.pool.memory = o.Annotations[annotationPoolSize], o.Annotations[annotationPoolCPU], o.Annotations[annotationPoolMemory]
+	return n
 }
 
 func marked(o *corev1.Namespace) bool {
@@ -196,6 +200,7 @@ func replaceOwn(old, own map[string]string) map[string]string {
 
 // namespaceChanged has the functions of a namespace looked at when it becomes one for functions.
 func (c *Cluster) namespaceChanged(key function.Ref, before, after *namespace) {
+	signal(c.refill)
 	if c.holdsFunctions(key.Name, before) == c.holdsFunctions(key.Name, after) {
 		return
 	}

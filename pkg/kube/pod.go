@@ -13,6 +13,7 @@ import (
 
 // pod is what is kept of a Pod.
 type pod struct {
+	uid      types.UID
 	function function.Ref
 	record   types.UID
 	ip       string
@@ -30,11 +31,43 @@ type pod struct {
 	restarts int32
 	// problem says in Kubernetes' words why the pod does not serve.
 	problem string
+	// claim is what is known of a pod that was a spare; nil for all others.
+	claim *claim
+}
+
+// claim is what of a claimed pod a Deployment's pods cannot differ in.
+type claim struct {
+	since time.Time
+	// inputs is a hash of what the function was when the pod was claimed.
+	inputs    string
+	resources corev1.ResourceRequirements
+	// unresized means that the node cannot give it the function's resources, or not now.
+	unresized bool
+}
+
+// newClaim takes from a pod what is kept of its having been a spare, or nil.
+func newClaim(o *corev1.Pod) *claim {
+	since, err := time.Parse(time.RFC3339Nano, o.Annotations[annotationClaimed])
+	if err != nil || len(o.Spec.Containers) == 0 {
+		return nil
+	}
+	c := &claim{since: since, inputs: o.Annotations[annotationInputs], resources: o.Spec.Containers[0].Resources}
+	for i := range o.Spec.Containers {
+		if o.Spec.Containers[i].Name == spareContainer {
+			c.resources = o.Spec.Containers[i].Resources
+		}
+	}
+	for _, condition := range o.Status.Conditions {
+		c.unresized = c.unresized || condition.Type == corev1.PodResizePending && condition.Status == corev1.ConditionTrue
+	}
+	return c
 }
 
 func newPod(obj any, _ *pod) *pod {
 	o := obj.(*corev1.Pod)
 	p := &pod{
+		uid:       o.UID,
+		claim:     newClaim(o),
 		function:  function.Ref{Name: intern(o.Labels[labelFunction]), Namespace: intern(o.Namespace)},
 		record:    types.UID(o.Labels[labelRecord]),
 		ip:        o.Status.PodIP,
@@ -49,20 +82,36 @@ func newPod(obj any, _ *pod) *pod {
 	}
 	for i := range o.Status.ContainerStatuses {
 		s := &o.Status.ContainerStatuses[i]
-		if s.Name != p.function.Name {
+		if s.Name != p.container() {
 			continue
 		}
 		p.restarts = s.RestartCount
-		p.down = s.State.Terminated != nil || s.RestartCount > 0 && s.State.Waiting != nil
+		if p.claim != nil {
+			// The first restart is the claim: before it, what is told is the spare's.
+			if p.restarts == 0 {
+				p.ready, p.problem = false, containerProblem(s)
+				return p
+			}
+			p.restarts--
+		}
+		p.down = s.State.Terminated != nil || p.restarts > 0 && s.State.Waiting != nil
 		if s.State.Running != nil {
 			p.running = s.State.Running.StartedAt.Time
 		}
-		p.started = s.State.Running != nil || s.State.Terminated != nil || s.LastTerminationState.Terminated != nil
+		p.started = s.State.Running != nil || s.State.Terminated != nil || p.restarts > 0 && s.LastTerminationState.Terminated != nil
 	}
-	if !p.ready {
+	if !p.ready && (p.claim == nil || p.restarts > 0 || p.down) {
 		p.problem = podProblem(o)
 	}
 	return p
+}
+
+// container names the function's container.
+func (p *pod) container() string {
+	if p.claim != nil {
+		return spareContainer
+	}
+	return p.function.Name
 }
 
 // slowAfter is how long a container may run without being ready before that is worth telling.

@@ -109,8 +109,8 @@ func lockedDown(readOnlyRoot bool) *corev1.SecurityContext {
 	}
 }
 
-// env is the function's environment, and what the watchdog is to know.
-func (p *plan) env() []corev1.EnvVar {
+// values are the function's environment, and what the watchdog is to know.
+func (p *plan) values() map[string]string {
 	values := make(map[string]string, len(p.fn.Env)+8)
 	maps.Copy(values, p.fn.Env)
 	if p.fn.Process != "" {
@@ -127,6 +127,12 @@ func (p *plan) env() []corev1.EnvVar {
 		}
 		p.watchdogEnv(values)
 	}
+	return values
+}
+
+// env is values as Kubernetes takes them.
+func (p *plan) env() []corev1.EnvVar {
+	values := p.values()
 	env := make([]corev1.EnvVar, 0, len(values)+1)
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		// Kubernetes expands $(NAME) in values; a function gets what was sent, byte for byte.

@@ -34,6 +34,9 @@ func (c *Cluster) recordChanged(ref function.Ref, before, after *record) {
 		c.starts.mark(ref, "", function.PhaseRecord, time.Now())
 	}
 	c.table.mark(ref)
+	if after != nil && before != nil && before.uid == after.uid && before.fn.Replicas == 0 && after.fn.Replicas > 0 {
+		c.noteWoken(after.uid)
+	}
 	if after == nil || before == nil || before.generation != after.generation || before.rollout != after.rollout ||
 		before.uid != after.uid || before.deleting != after.deleting {
 		c.queue.Add(ref)
@@ -129,6 +132,7 @@ func (c *Cluster) reconcile(ctx context.Context, ref function.Ref) error {
 	if o.image == nil {
 		o.image = r.status.image
 	}
+	o.unclaimable = c.unclaimable(ctx, r, o.image)
 	// No event tells that something did not happen.
 	if next := nextTrouble(c.table.podsOf(ref), r.uid, time.Now()); next > 0 {
 		c.queue.AddAfter(ref, next)
@@ -151,9 +155,32 @@ func (c *Cluster) apply(ctx context.Context, ref function.Ref, r *record) (o out
 		return o, err
 	}
 	if r.fn.Replicas == 0 {
-		return o, c.removeWorkload(ctx, ref, r.uid)
+		c.unsteady(r.uid)
+		if err := c.removeWorkload(ctx, ref, r.uid); err != nil {
+			return o, err
+		}
+		return c.lookAhead(ctx, r), nil
 	}
-	return c.ensureWorkload(ctx, ref, r)
+	if c.servedByClaims(ctx, ref, r) {
+		return outcome{image: r.resolved(), claimed: true}, c.resizeClaims(ctx, ref, r)
+	}
+	if o, err = c.ensureWorkload(ctx, ref, r); err != nil {
+		return o, err
+	}
+	return o, c.dropClaims(ctx, ref, r)
+}
+
+// lookAhead finds out what the next wake of a function at zero will have to know of its image, where a spare may serve that
+// wake. What it does not find out then is found out by the wake.
+func (c *Cluster) lookAhead(ctx context.Context, r *record) (o outcome) {
+	if c.cfg.Pool == nil || r.resolved() != nil || unclaimable(r.fn, &resolution{}, c.cfg.Pool.Limits) != "" {
+		return o
+	}
+	p, err := c.plan(ctx, r)
+	if err == nil {
+		o.image = p.image
+	}
+	return o
 }
 
 // claim puts our finalizer on a record that was not made by us.
@@ -258,6 +285,8 @@ func (c *Cluster) departed(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.prepared, id)
+	delete(c.woken, types.UID(id))
+	delete(c.steady, types.UID(id))
 	if gone := c.departures[id]; gone != nil {
 		close(gone)
 		delete(c.departures, id)

@@ -63,6 +63,8 @@ type resolution struct {
 	Command []string `json:"command,omitempty"`
 	// User is the image's own user, if it is one that a pod may run as.
 	User *int64 `json:"user,omitempty"`
+	// PullSecrets are those of the function's secrets that the image is pulled with.
+	PullSecrets []string `json:"pullSecrets,omitempty"`
 	// Problem says why something of the above is missing.
 	Problem string `json:"problem,omitempty"`
 }

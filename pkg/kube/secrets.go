@@ -58,6 +58,9 @@ func (c *Cluster) UpdateSecret(ctx context.Context, namespace, name string, valu
 		_, err = c.core.CoreV1().Secrets(namespace).Update(ctx, secret, metav1.UpdateOptions{})
 		return err
 	})
+	if err == nil {
+		c.replaceClaims(namespace, name)
+	}
 	return translate(err, "secret", name)
 }
 

@@ -15,14 +15,16 @@ import (
 )
 
 // conditionTypes are the published conditions of a Function: Ready when what was asked for has been applied, Healthy when
-// a replica serves, Reconciling while replicas are still to come, Stalled when nothing goes on until somebody mends it.
-var conditionTypes = [...]string{"Ready", "Healthy", "Reconciling", "Stalled"}
+// a replica serves, Reconciling while replicas are still to come, Stalled when nothing goes on until somebody mends it. And
+// one of ours: Claimable when a spare of the warm pool can become a replica.
+var conditionTypes = [...]string{"Ready", "Healthy", "Reconciling", "Stalled", "Claimable"}
 
 const (
 	ready = iota
 	healthy
 	reconciling
 	stalled
+	claimable
 )
 
 // outcome is what one round of reconciling came to.
@@ -30,6 +32,10 @@ type outcome struct {
 	image *resolution
 	// mend is what a user has to mend, and waiting what the next round may well get done; both empty: all is applied.
 	mend, waiting string
+	// claimed means that claimed pods are all that the function needs.
+	claimed bool
+	// unclaimable says why no spare can be claimed for it; empty: one can.
+	unclaimable string
 }
 
 // Status tells what is observed of a function. Memory only.
@@ -111,6 +117,8 @@ const (
 	reasonNone     = "NoReplicas"
 	reasonRollout  = "RollingOut"
 	reasonSettled  = "Settled"
+	reasonShape    = "FitsASpare"
+	reasonNoShape  = "FitsNoSpare"
 )
 
 // judge makes the status of a record after a round.
@@ -140,6 +148,10 @@ func (c *Cluster) judge(ref function.Ref, r *record, o outcome) recordStatus {
 		s.conditions[healthy] = condition{is: true, reason: reasonReplicas, message: "replicas may be given work"}
 	}
 	s.conditions[reconciling] = c.progress(ref, r, s, o, pods)
+	s.conditions[claimable] = condition{is: true, reason: reasonShape, message: "a spare of the warm pool can become a replica"}
+	if o.unclaimable != "" {
+		s.conditions[claimable] = condition{reason: reasonNoShape, message: intern(o.unclaimable)}
+	}
 	return s
 }
 
@@ -150,7 +162,7 @@ func (c *Cluster) progress(ref function.Ref, r *record, s recordStatus, o outcom
 		return condition{reason: reasonSettled, message: "waits for the record to be mended"}
 	case o.waiting != "":
 		return condition{is: true, reason: reasonWaiting, message: o.waiting}
-	case r.fn.Replicas > 0 && (s.unavailable > 0 || d == nil || !d.rolledOut()):
+	case r.fn.Replicas > 0 && (s.unavailable > 0 || d == nil && !o.claimed || d != nil && !d.rolledOut()):
 		message := newestProblem(pods, r.uid, time.Now())
 		if d != nil && d.failure != "" {
 			message = d.failure
@@ -227,5 +239,5 @@ func (r *resolution) equal(s *resolution) bool {
 	}
 	sameUser := r.User == s.User || r.User != nil && s.User != nil && *r.User == *s.User
 	return r.Reference == s.Reference && r.Rollout == s.Rollout && r.Digest == s.Digest && r.Problem == s.Problem &&
-		slices.Equal(r.Command, s.Command) && sameUser
+		slices.Equal(r.Command, s.Command) && slices.Equal(r.PullSecrets, s.PullSecrets) && sameUser
 }

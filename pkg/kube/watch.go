@@ -20,19 +20,25 @@ import (
 func (c *Cluster) watch(ctx context.Context, g *errgroup.Group) {
 	ours := func(o *metav1.ListOptions) { o.LabelSelector = labelFunction }
 	all := func(*metav1.ListOptions) {}
-	for _, w := range []struct {
+	type watched struct {
 		client   rest.Interface
 		resource string
 		options  func(*metav1.ListOptions)
 		kind     runtime.Object
 		store    cache.ReflectorStore
-	}{
+	}
+	kinds := []watched{
 		{c.functions, resourceFunctions, all, &object{}, c.records},
 		{c.core.CoreV1().RESTClient(), "pods", ours, &corev1.Pod{}, c.pods},
 		{c.core.AppsV1().RESTClient(), "deployments", ours, &appsv1.Deployment{}, c.deployments},
 		{c.core.CoreV1().RESTClient(), "services", ours, &corev1.Service{}, c.services},
 		{c.core.CoreV1().RESTClient(), "namespaces", all, &corev1.Namespace{}, c.namespaces},
-	} {
+	}
+	if c.cfg.Pool != nil {
+		spares := func(o *metav1.ListOptions) { o.LabelSelector = labelSpare }
+		kinds = append(kinds, watched{c.core.CoreV1().RESTClient(), "pods", spares, &corev1.Pod{}, c.spares})
+	}
+	for _, w := range kinds {
 		logger := klog.New(logr.FromSlogHandler(c.log.Handler()).GetSink())
 		reflector := cache.NewReflectorWithOptions(
 			cache.NewFilteredListWatchFromClient(w.client, w.resource, metav1.NamespaceAll, w.options),

@@ -84,6 +84,7 @@ func (p *plan) putWatchdog(spec *corev1.PodSpec) {
 type node struct {
 	labels                 map[string]string
 	kubelet, runtime, arch string
+	allocatable            corev1.ResourceList
 }
 
 // chooseWatchdog takes the image volume if every node that the function may run on can mount it.
@@ -145,6 +146,8 @@ func (c *nodeCache) get(ctx context.Context) (server string, nodes []node, err e
 			kubelet: n.Status.NodeInfo.KubeletVersion,
 			runtime: n.Status.NodeInfo.ContainerRuntimeVersion,
 			arch:    n.Status.NodeInfo.Architecture,
+
+			allocatable: n.Status.Allocatable,
 		})
 	}
 	return c.server, c.nodes, nil

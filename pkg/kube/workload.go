@@ -91,6 +91,9 @@ func (c *Cluster) resolution(ctx context.Context, fn *function.Function, rollout
 	}
 	f, err := c.images.resolve(ctx, fn.Image, keys, c.nodes.arch(ctx))
 	image.Digest, image.User = f.digest, f.user
+	for _, s := range pull {
+		image.PullSecrets = append(image.PullSecrets, s.Name)
+	}
 	if err != nil {
 		image.Problem = err.Error()
 	}
@@ -226,9 +229,7 @@ func (c *Cluster) removePods(ctx context.Context, ref function.Ref, record types
 		if p.record != record || p.ending {
 			continue
 		}
-		g.Go(func() error {
-			return gone(c.core.CoreV1().Pods(ref.Namespace).Delete(ctx, name, metav1.DeleteOptions{}), "Pod", name)
-		})
+		g.Go(func() error { return c.deletePod(ctx, ref, name, p) })
 	}
 	return g.Wait()
 }

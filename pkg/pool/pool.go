@@ -27,8 +27,12 @@ const (
 	lately = 10 * time.Second
 )
 
-// ErrNoSpare: there is no spare for this function now.
-var ErrNoSpare = errors.New("no spare")
+var (
+	// ErrNoSpare: there is no spare for this function now.
+	ErrNoSpare = errors.New("no spare")
+	// ErrNotAssignable is wrapped by an error of Assign that is the function's, and of which the spare has heard nothing.
+	ErrNotAssignable = errors.New("not to be assigned to a spare")
+)
 
 // Spare is a pod of the pool that has registered.
 type Spare struct {
@@ -55,10 +59,12 @@ const (
 	Busy Outcome = "busy"
 	// Failed: the spares that were tried were given up.
 	Failed Outcome = "failed"
+	// Refused: the function cannot be given to a spare, such as for a secret that is missing.
+	Refused Outcome = "refused"
 )
 
 // Outcomes are all of them.
-var Outcomes = []Outcome{Claimed, None, Reserved, Busy, Failed}
+var Outcomes = []Outcome{Claimed, None, Reserved, Busy, Failed, Refused}
 
 // Phases are how long the steps of a claim took.
 type Phases struct{ Assign, Adopt time.Duration }
@@ -177,7 +183,7 @@ func (p *Pool) Serves(id string) {
 }
 
 // Claim makes a spare a replica of f. It returns when Kubernetes has been told; that the function serves is told otherwise.
-// An error wraps ErrNoSpare, ctx's, or what went wrong with the last spare.
+// An error wraps ErrNoSpare, ErrNotAssignable, ctx's, or what went wrong with the last spare.
 func (p *Pool) Claim(ctx context.Context, f *function.Function) error {
 	var failed error
 	for range tries {
@@ -196,6 +202,11 @@ func (p *Pool) Claim(ctx context.Context, f *function.Function) error {
 			p.mu.Unlock()
 			p.cfg.OnClaim(f, Claimed, phases)
 			return nil
+		}
+		if errors.Is(err, ErrNotAssignable) {
+			p.giveBack(s)
+			p.cfg.OnClaim(f, Refused, phases)
+			return fmt.Errorf("claim for %q: %w", f.Ref, err)
 		}
 		p.giveUp(s)
 		failed = fmt.Errorf("claim %q for %q: %w", s.Pod, f.Ref, err)
@@ -230,6 +241,17 @@ func (p *Pool) giveUp(s Spare) {
 	delete(p.starting, s.ID)
 	p.mu.Unlock()
 	p.cfg.Discard(s)
+}
+
+// giveBack makes a spare free again that has heard nothing of its claim.
+func (p *Pool) giveBack(s Spare) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.starting, s.ID)
+	if _, there := p.used[s.ID]; there {
+		delete(p.used, s.ID)
+		p.free[s.ID] = s
+	}
 }
 
 // take makes a free spare f's.

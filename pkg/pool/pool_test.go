@@ -195,6 +195,19 @@ func TestClaim_StepFails(t *testing.T) {
 	}
 }
 
+// What is wrong with a function is no reason to give spares up.
+func TestClaim_NotAssignable(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.Add(spareOf("a", "fn", "n"))
+	w.assign = func(Spare, *function.Function) error { return fmt.Errorf("%w: no such secret", ErrNotAssignable) }
+	if err := w.Claim(t.Context(), fn("f")); !errors.Is(err, ErrNotAssignable) {
+		t.Errorf("error %v", err)
+	}
+	if !w.Registered("a") || len(w.discarded) > 0 || !slices.Equal(w.outcomes, []Outcome{Refused}) {
+		t.Errorf("registered: %t, discarded %v, outcomes %v", w.Registered("a"), w.discarded, w.outcomes)
+	}
+}
+
 func TestClaim_CallerLeaves(t *testing.T) {
 	w := newWorld(t, Config{})
 	w.Add(spareOf("a", "fn", "n"))

@@ -1,0 +1,297 @@
+package kube
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/dragonchain/dc-provider/pkg/function"
+)
+
+const (
+	// keepInterval is how often the pool is looked at if nothing happens.
+	keepInterval = 2 * time.Second
+	// spareLife is how long a spare may take to register before another is made in its place.
+	spareLife = time.Minute
+	// spareCalls is how long a spare gets to call by itself before it is asked.
+	spareCalls = 2 * time.Second
+	// sparesComing is how many spares may be on their way at a time: they start on the nodes where calls wait for claims.
+	sparesComing = 4
+	// refusedPause is how long a namespace is left alone in which no pod can be made, as for a quota.
+	refusedPause = 10 * time.Second
+	keepTimeout  = 30 * time.Second
+)
+
+// keeper keeps as many spares as there are to be. It belongs to one goroutine.
+type keeper struct {
+	c *Cluster
+	// began is when this provider took up the pool: spares from before it need time to register again.
+	began time.Time
+	// refused is until when a namespace is left alone, and problems what was said last of each.
+	refused  map[string]time.Time
+	problems map[string]string
+	// asked is when a spare was asked last.
+	asked map[types.UID]time.Time
+}
+
+// keepPool keeps the pool until ctx ends.
+func (c *Cluster) keepPool(ctx context.Context) {
+	k := &keeper{c: c, began: time.Now(), refused: make(map[string]time.Time), problems: make(map[string]string), asked: make(map[types.UID]time.Time)}
+	tick := time.NewTicker(keepInterval)
+	defer tick.Stop()
+	for {
+		k.round(ctx, time.Now())
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-c.refill:
+		}
+	}
+}
+
+// SpareRegistered has the pool looked at: the next spare may be made.
+func (c *Cluster) SpareRegistered() { signal(c.refill) }
+
+// Discard deletes a spare that is of no use any more, as soon as the API server lets it. Memory only.
+func (c *Cluster) Discard(id string) {
+	c.mu.Lock()
+	c.discarded[types.UID(id)] = struct{}{}
+	c.mu.Unlock()
+	signal(c.refill)
+}
+
+// round takes away what is too much or of no use, asks spares that do not call, and makes as many as are missing.
+func (k *keeper) round(ctx context.Context, now time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
+	defer cancel()
+	spares := make(map[string]map[string]*spare) // by namespace, then by name
+	k.c.spares.each("", func(key function.Ref, s *spare) {
+		if spares[key.Namespace] == nil {
+			spares[key.Namespace] = make(map[string]*spare)
+		}
+		spares[key.Namespace][key.Name] = s
+	})
+	managed := k.c.Namespaces()
+	var remove []function.Ref
+	missing := make(map[string]int)
+	shapes := make(map[string]poolOf)
+	coming := 0
+	for _, namespace := range slices.Sorted(maps.Keys(union(spares, managed))) {
+		pool, shape, err := k.pool(ctx, namespace, slices.Contains(managed, namespace))
+		k.tell(namespace, err)
+		if shape == "" && err != nil {
+			continue // what they should be like is not known: they are left as they are
+		}
+		w := k.c.weigh(spares[namespace], now, k.began, pool.size, shape)
+		for _, name := range w.remove {
+			remove = append(remove, function.Ref{Name: name, Namespace: namespace})
+		}
+		coming += len(w.coming)
+		shapes[namespace] = pool
+		if w.missing > 0 && now.After(k.refused[namespace]) {
+			missing[namespace] = w.missing
+		}
+		for _, name := range w.coming {
+			k.ask(ctx, name, spares[namespace][name], now)
+		}
+	}
+	k.forget(spares)
+	var g errgroup.Group
+	g.SetLimit(sparesComing)
+	for _, key := range remove {
+		g.Go(func() error { k.remove(ctx, key, spares[key.Namespace][key.Name].uid); return nil })
+	}
+	errs := make(chan refusal, sparesComing)
+	for _, namespace := range share(missing, sparesComing-coming) {
+		g.Go(func() error {
+			if err := k.make(ctx, namespace, shapes[namespace]); err != nil {
+				errs <- refusal{namespace, err}
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // each has told its own error
+	close(errs)
+	for e := range errs {
+		k.refused[e.namespace] = now.Add(refusedPause)
+		k.tell(e.namespace, e.err)
+	}
+}
+
+type refusal struct {
+	namespace string
+	err       error
+}
+
+// pool tells what a namespace's pool is to be, and the shape of its spares: "" if they are none.
+func (k *keeper) pool(ctx context.Context, namespace string, managed bool) (pool poolOf, shape string, err error) {
+	if !managed {
+		return poolOf{}, "", nil
+	}
+	pool, problem := k.c.namespacePool(namespace)
+	if pool.size == 0 {
+		return pool, "", problem
+	}
+	method, err := k.c.watchdogMethod(ctx, nil)
+	if err != nil {
+		return poolOf{}, "", err
+	}
+	return pool, k.c.sparePod(namespace, pool, method).Labels[labelSpare], problem
+}
+
+// weighed is what is to be done about a namespace's spares.
+type weighed struct {
+	remove []string
+	// coming are those that have not registered yet.
+	coming  []string
+	missing int
+}
+
+// weigh compares the spares of a namespace with what there is to be.
+func (c *Cluster) weigh(spares map[string]*spare, now, began time.Time, size int, shape string) weighed {
+	var w weighed
+	var good []string
+	for name, s := range spares {
+		registered := c.cfg.Pool.Registered(string(s.uid))
+		since := s.created
+		if began.After(since) {
+			since = began
+		}
+		switch {
+		case s.over, s.shape != shape, c.isDiscarded(s.uid), !registered && now.Sub(since) > spareLife:
+			w.remove = append(w.remove, name)
+		default:
+			good = append(good, name)
+			if !registered {
+				w.coming = append(w.coming, name)
+			}
+		}
+	}
+	// Those that are still to come go first, and of the others the youngest.
+	slices.SortFunc(good, func(a, b string) int {
+		comingA, comingB := slices.Contains(w.coming, a), slices.Contains(w.coming, b)
+		if comingA != comingB {
+			if comingA {
+				return 1
+			}
+			return -1
+		}
+		return cmp.Or(spares[a].created.Compare(spares[b].created), cmp.Compare(a, b))
+	})
+	if len(good) > size {
+		surplus := good[size:]
+		w.coming = slices.DeleteFunc(w.coming, func(name string) bool { return slices.Contains(surplus, name) })
+		w.remove = append(w.remove, surplus...)
+	}
+	w.missing = max(0, size-len(good))
+	slices.Sort(w.remove)
+	slices.Sort(w.coming)
+	return w
+}
+
+func (c *Cluster) isDiscarded(uid types.UID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, is := c.discarded[uid]
+	return is
+}
+
+// share gives each namespace that misses spares one after the other, until as many are given as may come.
+func share(missing map[string]int, most int) []string {
+	var turns []string
+	names := slices.Sorted(maps.Keys(missing))
+	for round := 0; len(turns) < most; round++ {
+		before := len(turns)
+		for _, name := range names {
+			if missing[name] > round && len(turns) < most {
+				turns = append(turns, name)
+			}
+		}
+		if len(turns) == before {
+			break
+		}
+	}
+	return turns
+}
+
+func (k *keeper) ask(ctx context.Context, name string, s *spare, now time.Time) {
+	ip, err := netip.ParseAddr(s.ip)
+	if err != nil || now.Sub(s.created) < spareCalls || now.Sub(k.asked[s.uid]) < spareCalls {
+		return // it has no address yet, or may call by itself
+	}
+	k.asked[s.uid] = now
+	k.c.cfg.Pool.Ask(context.WithoutCancel(ctx), name, ip)
+}
+
+// remove deletes a spare, unless it is being claimed.
+func (k *keeper) remove(ctx context.Context, key function.Ref, uid types.UID) {
+	if !k.c.isDiscarded(uid) && !k.c.cfg.Pool.Retire(string(uid)) {
+		return
+	}
+	k.c.Discard(string(uid)) // until it is gone
+	options := deletionOf(uid)
+	none := int64(0)
+	options.GracePeriodSeconds = &none // it has nothing to finish
+	err := k.c.core.CoreV1().Pods(key.Namespace).Delete(ctx, key.Name, options)
+	if err := forgotten(k.c.spares, key, uid, gone(err, "Pod", key.Name)); err != nil && ctx.Err() == nil {
+		k.c.log.Warn("spare not deleted, it will be tried again", "namespace", key.Namespace, "replica", key.Name, "err", err)
+	}
+}
+
+func (k *keeper) make(ctx context.Context, namespace string, pool poolOf) error {
+	method, err := k.c.watchdogMethod(ctx, nil)
+	if err != nil {
+		return err
+	}
+	made, err := k.c.core.CoreV1().Pods(namespace).Create(ctx, k.c.sparePod(namespace, pool, method), metav1.CreateOptions{})
+	if err != nil {
+		return translate(err, "spare in namespace", namespace)
+	}
+	return k.c.spares.observe(made)
+}
+
+// tell says what is wrong with a namespace's pool, once.
+func (k *keeper) tell(namespace string, err error) {
+	if err == nil {
+		if time.Now().After(k.refused[namespace]) {
+			delete(k.problems, namespace)
+		}
+		return
+	}
+	if errors.Is(err, context.Canceled) || k.problems[namespace] == err.Error() {
+		return
+	}
+	k.problems[namespace] = err.Error()
+	k.c.log.Warn("warm pool is not as it should be", "namespace", namespace, "err", err)
+}
+
+// forget drops what is known of spares that are gone.
+func (k *keeper) forget(spares map[string]map[string]*spare) {
+	there := make(map[types.UID]bool)
+	for _, of := range spares {
+		for _, s := range of {
+			there[s.uid] = true
+		}
+	}
+	maps.DeleteFunc(k.asked, func(uid types.UID, _ time.Time) bool { return !there[uid] })
+}
+
+func union(spares map[string]map[string]*spare, managed []string) map[string]struct{} {
+	all := make(map[string]struct{}, len(managed))
+	for _, name := range managed {
+		all[name] = struct{}{}
+	}
+	for name := range spares {
+		all[name] = struct{}{}
+	}
+	return all
+}
