@@ -28,6 +28,7 @@ type config struct {
 	readyURL          string
 	watchdogImage     string
 	watchdog          string
+	pool              poolConfig
 	store             storeConfig
 	callTimeout       time.Duration
 	wakeTimeout       time.Duration
@@ -71,6 +72,12 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.StringVar(&c.readyURL, "ready-url", "", "`URL` at which functions tell that they are ready; empty relies on Kubernetes' probes alone")
 	flags.StringVar(&c.watchdogImage, "watchdog-image", "dragonchain/dc-provider", "`image` that holds /dc-watchdog: the provider's own")
 	flags.StringVar(&c.watchdog, "watchdog", "auto", "`way` to put the watchdog into images: auto, image-volume or init-container")
+	flags.StringVar(&c.pool.url, "spare-url", "", "`URL` at which spares of the warm pool tell that they are there; empty means no pool")
+	flags.IntVar(&c.pool.size, "pool-size", 0, "how many spares wait in each namespace for functions, unless its annotation com.dragonchain.pool.size says otherwise")
+	flags.StringVar(&c.pool.requests.CPU, "pool-cpu", "", "`CPU` that a spare requests")
+	flags.StringVar(&c.pool.requests.Memory, "pool-memory", "", "`memory` that a spare requests")
+	flags.StringVar(&c.pool.limits.CPU, "pool-cpu-limit", "", "`CPU` limit of a spare; functions without a limit of their own then get none")
+	flags.StringVar(&c.pool.limits.Memory, "pool-memory-limit", "", "`memory` limit of a spare; functions without a limit of their own then get none")
 	flags.StringVar(&store, "store", "", "`store` of the contracts' heaps: bolt:FILE for one provider, postgres://USER@HOST/DATABASE for any number;\n"+
 		"empty means the environment's DC_STORE, which keeps a password out of sight, else "+defaultStore)
 	flags.DurationVar(&c.callTimeout, "call-timeout", time.Minute, "how long a call may take until its answer begins")

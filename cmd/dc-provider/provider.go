@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"time"
 
@@ -32,6 +33,7 @@ type provider struct {
 	cluster *kube.Cluster
 	proxy   *proxy.Proxy
 	scaler  *scaler.Scaler
+	pool    *warmPool // nil: none
 	api     *handlers.API
 	metrics *prometheus.Registry
 }
@@ -40,6 +42,9 @@ type provider struct {
 func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err error) {
 	p := &provider{cfg: cfg, log: log, metrics: prometheus.NewRegistry()}
 	p.store = newStore(cfg, log)
+	if p.pool, err = p.newWarmPool(s); err != nil {
+		return nil, err
+	}
 	if p.cluster, err = p.newCluster(s); err != nil {
 		return nil, err
 	}
@@ -90,6 +95,8 @@ func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err
 		Quiesce:     p.proxy.Quiesce,
 		Resume:      p.proxy.Resume,
 		SetReplicas: p.cluster.Scale,
+		Claimed:     p.claimed,
+		Steady:      p.cluster.Steady,
 		Log:         log,
 	}); err != nil {
 		return nil, err
@@ -107,10 +114,14 @@ func (p *provider) registerMetrics() error {
 		ConstLabels: prometheus.Labels{"version": version, "commit": commit, "goversion": runtime.Version()},
 	})
 	about.Set(1)
-	var errs []error
-	for _, c := range []prometheus.Collector{
+	all := []prometheus.Collector{
 		about, p.proxy.Metrics(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	} {
+	}
+	if p.pool != nil {
+		all = append(all, p.pool.claims, p.pool.steps)
+	}
+	var errs []error
+	for _, c := range all {
 		errs = append(errs, p.metrics.Register(c))
 	}
 	return errors.Join(errs...)
@@ -135,6 +146,7 @@ func (p *provider) newCluster(s secrets) (*kube.Cluster, error) {
 		},
 		OnDeploy: p.onDeploy,
 		OnDelete: p.onDelete,
+		Pool:     p.kubePool(),
 		Log:      p.log,
 	})
 }
@@ -166,7 +178,12 @@ func (p *provider) newAPI(s secrets) (*handlers.API, error) {
 	if err != nil {
 		return nil, err
 	}
+	var spare func(context.Context, string, netip.Addr) error
+	if p.pool != nil {
+		spare = p.registerSpare
+	}
 	return handlers.New(handlers.Config{
+		Spare:            spare,
 		Functions:        p.cluster,
 		Secrets:          p.cluster,
 		Namespaces:       p.cluster,
@@ -223,6 +240,9 @@ func (p *provider) run(ctx context.Context) error {
 	stopBackground()
 	err = errors.Join(err, parts.Wait())
 	p.scaler.Close()
+	if p.pool != nil {
+		p.pool.asks.Wait()
+	}
 	p.proxy.Close()
 	return err
 }

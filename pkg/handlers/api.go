@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
 
 	"github.com/openfaas/faas-provider/types"
@@ -81,6 +82,10 @@ type Config struct {
 
 	// Ready answers the watchdogs' ready pushes on the provider's listener. nil leaves the route out.
 	Ready *ReadyPush
+
+	// Spare has the spare of the warm pool register whose pod has this name and which serves at this address, as it says. An
+	// error that wraps function.ErrNotFound tells that it is none of ours. nil leaves the route out.
+	Spare func(ctx context.Context, pod string, ip netip.Addr) error
 
 	// Credentials gives the one user and its password, without blanks around them. It is asked for every request, so that
 	// a rotated password takes effect at once. While either is empty nobody is let in.

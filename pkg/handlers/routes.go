@@ -1,6 +1,10 @@
 package handlers
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/dragonchain/dc-provider/pkg/function/assignment"
+)
 
 // Gateway answers clients as the OpenFaaS gateway does.
 func (a *API) Gateway() http.Handler {
@@ -32,6 +36,9 @@ func (a *API) Provider() http.Handler {
 	)
 	if a.cfg.Ready != nil {
 		routes = append(routes, route{method: "POST", path: "/dc/ready", serve: a.cfg.Ready.serve, open: true})
+	}
+	if a.cfg.Spare != nil {
+		routes = append(routes, route{method: "POST", path: assignment.CallPath, serve: a.spareCalls, open: true})
 	}
 	return a.router(routes, a.cfg.Invoke)
 }

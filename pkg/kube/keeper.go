@@ -45,6 +45,8 @@ type keeper struct {
 // keepPool keeps the pool until ctx ends.
 func (c *Cluster) keepPool(ctx context.Context) {
 	k := &keeper{c: c, began: time.Now(), refused: make(map[string]time.Time), problems: make(map[string]string), asked: make(map[types.UID]time.Time)}
+	c.keeping.Store(true)
+	defer c.keeping.Store(false)
 	tick := time.NewTicker(keepInterval)
 	defer tick.Stop()
 	for {
@@ -57,6 +59,9 @@ func (c *Cluster) keepPool(ctx context.Context) {
 		}
 	}
 }
+
+// KeepsPool reports whether this provider keeps the pool now. Spares are to register with the one that does.
+func (c *Cluster) KeepsPool() bool { return c.keeping.Load() }
 
 // SpareRegistered has the pool looked at: the next spare may be made.
 func (c *Cluster) SpareRegistered() { signal(c.refill) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -86,8 +87,9 @@ type Cluster struct {
 	nodes  *nodeCache
 	queue  workqueue.TypedRateLimitingInterface[function.Ref]
 	synced chan struct{}
-	// refill has the pool looked at.
-	refill chan struct{}
+	// refill has the pool looked at, and keeping says that this provider does.
+	refill  chan struct{}
+	keeping atomic.Bool
 
 	mu sync.Mutex
 	// prepared are the policies of records for which OnDeploy was called, by the records' identities.

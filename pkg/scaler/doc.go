@@ -29,6 +29,8 @@
 //     fails, all of them are told why, and the next call tries again.
 //   - A call that waits at a function at zero without a wake, because it was sent to zero after the call had come, gets
 //     one in the next round.
+//   - A function that was woken by a claimed spare gets replicas of its own when its demand lasts, or is more at a time than
+//     one replica should have; a single short call leaves it at that. steady, which tells, is pure, too.
 //   - decide is pure: time, policy and load come in, a decision goes out.
 //
 // # What it leaves to others

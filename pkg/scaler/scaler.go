@@ -33,6 +33,10 @@ type Config struct {
 	Resume  func(function.Ref)
 	// SetReplicas changes how many replicas a function is to have. An error may mean that it was changed nevertheless.
 	SetReplicas func(ctx context.Context, ref function.Ref, replicas int) error
+	// Claimed lists the functions that are served by claimed spares alone, and Steady has one get replicas of its own beside
+	// them, which then take their place. Steady does not wait. nil: there is no warm pool.
+	Claimed func() []Claimed
+	Steady  func(ref function.Ref, id string)
 	// Interval is the time between two rounds. 0 means a second; negative is refused.
 	Interval time.Duration
 	// Log is told of each change, at level Info. nil means none.
@@ -53,6 +57,8 @@ func New(cfg Config) (*Scaler, error) {
 	switch {
 	case cfg.Functions == nil || cfg.Lookup == nil || cfg.Load == nil || cfg.Quiesce == nil || cfg.Resume == nil || cfg.SetReplicas == nil:
 		return nil, errors.New("scaler: Functions, Lookup, Load, Quiesce, Resume and SetReplicas are needed")
+	case (cfg.Claimed == nil) != (cfg.Steady == nil):
+		return nil, errors.New("scaler: of Claimed and Steady both are needed or none")
 	case cfg.Interval < 0:
 		return nil, fmt.Errorf("scaler: interval of %v", cfg.Interval)
 	}
@@ -81,6 +87,7 @@ func (s *Scaler) Run(ctx context.Context) error {
 		select {
 		case <-ticker.C:
 			s.round(ctx, clock)
+			s.settleClaimed()
 		case <-ctx.Done():
 			return nil
 		}
