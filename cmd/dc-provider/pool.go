@@ -67,7 +67,7 @@ func (p *provider) newWarmPool(s secrets) (*warmPool, error) {
 	w.Pool, err = pool.New(pool.Config{
 		Assign: w.registrar.Assign,
 		Adopt: func(ctx context.Context, s pool.Spare, f *function.Function) error {
-			return p.cluster.Adopt(ctx, s.Pod, s.ID, f)
+			return p.cluster.Adopt(ctx, s.Pod, s.ID, s.Taken, f)
 		},
 		Discard: func(s pool.Spare) { p.cluster.Discard(s.ID) },
 		OnClaim: w.observe,

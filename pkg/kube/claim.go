@@ -174,8 +174,8 @@ func (c *Cluster) claimPlan(r *record) *plan {
 }
 
 // Adopt makes a spare's pod a replica of a function, in one change: the kubelet starts the function's image in it, and it
-// counts as the function's from then on.
-func (c *Cluster) Adopt(ctx context.Context, pod, id string, fn *function.Function) error {
+// counts as the function's from then on. taken is when it was claimed.
+func (c *Cluster) Adopt(ctx context.Context, pod, id string, taken time.Time, fn *function.Function) error {
 	r, err := c.recordOf(fn)
 	if err != nil {
 		return err
@@ -204,6 +204,8 @@ func (c *Cluster) Adopt(ctx context.Context, pod, id string, fn *function.Functi
 	if err != nil {
 		return translate(err, "Pod", pod)
 	}
+	c.starts.mark(fn.Ref, pod, function.PhaseClaim, taken)
+	c.starts.mark(fn.Ref, pod, function.PhaseAssign, time.Now())
 	if err := c.pods.observe(made); err != nil {
 		return err
 	}

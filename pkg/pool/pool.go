@@ -43,6 +43,8 @@ type Spare struct {
 	IP             netip.Addr
 	// Identity is what assignments to it are sealed for.
 	Identity assignment.Spare
+	// Taken is when it was claimed; zero while it is free.
+	Taken time.Time
 }
 
 // Outcome is how a claim ended. Its values are labels of a metric.
@@ -250,6 +252,7 @@ func (p *Pool) giveBack(s Spare) {
 	delete(p.starting, s.ID)
 	if _, there := p.used[s.ID]; there {
 		delete(p.used, s.ID)
+		s.Taken = time.Time{}
 		p.free[s.ID] = s
 	}
 }
@@ -274,6 +277,7 @@ func (p *Pool) take(f *function.Function) (Spare, Outcome) {
 	delete(p.free, s.ID)
 	p.used[s.ID] = struct{}{}
 	p.starting[s.ID] = start{node: s.Node, since: now}
+	s.Taken = now
 	return s, Claimed
 }
 
