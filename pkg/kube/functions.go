@@ -67,6 +67,7 @@ func (c *Cluster) MarkReady(ref function.Ref, id, pod, ip string, told function.
 	}
 	if p := c.pods.get(function.Ref{Name: pod, Namespace: ref.Namespace}); p != nil && p.claim != nil && c.cfg.Pool != nil {
 		c.cfg.Pool.Serves(string(p.uid))
+		signal(c.refill)
 	}
 }
 

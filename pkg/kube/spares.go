@@ -59,8 +59,9 @@ type Pool struct {
 	// false if that is too late; Gone tells that its pod is no more.
 	Registered, Retire func(id string) bool
 	Gone               func(id string)
-	// Serves tells that a pod that was claimed may be given work.
-	Serves func(id string)
+	// Serves tells that a pod that was claimed may be given work, and Starting reports whether one is on its way up.
+	Serves   func(id string)
+	Starting func() bool
 	// Ask has a spare at an address register, which has not by itself. It does not wait.
 	Ask func(ctx context.Context, pod string, ip netip.Addr)
 }

@@ -184,6 +184,14 @@ func (p *Pool) Serves(id string) {
 	delete(p.starting, id)
 }
 
+// Starting reports whether a claimed pod is on its way up.
+func (p *Pool) Starting() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ageLocked(p.cfg.Now())
+	return len(p.starting) > 0
+}
+
 // Claim makes a spare a replica of f. It returns when Kubernetes has been told; that the function serves is told otherwise.
 // An error wraps ErrNoSpare, ErrNotAssignable, ctx's, or what went wrong with the last spare.
 func (p *Pool) Claim(ctx context.Context, f *function.Function) error {
