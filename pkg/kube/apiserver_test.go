@@ -17,7 +17,9 @@ import (
 	"time"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/client-go/rest"
 )
 
@@ -29,6 +31,8 @@ type apiServer struct {
 	mu sync.Mutex
 	// refuse, if set, is asked before every request; an answer other than 0 is the status to fail with.
 	refuse func(r *http.Request) int
+	// review tells whose a token is.
+	review func(review map[string]any) map[string]any
 	// logs writes the log of a pod.
 	logs func(ctx context.Context, w io.Writer, pod string, query url.Values)
 
@@ -43,6 +47,7 @@ type event struct {
 	collection string
 	kind       string
 	object     map[string]any
+	before     map[string]any
 	version    int
 }
 
@@ -89,7 +94,7 @@ func parsePath(p string) apiPath {
 
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	refuse, logs := s.refuse, s.logs
+	refuse, logs, review := s.refuse, s.logs, s.review
 	s.mu.Unlock()
 	if refuse != nil {
 		if status := refuse(r); status != 0 {
@@ -113,6 +118,10 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body, _ := io.ReadAll(r.Body)
+	if strings.HasSuffix(p.collection, "/tokenreviews") {
+		reply(w, 201, review(decode(body)))
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r.Method != http.MethodGet {
@@ -157,6 +166,10 @@ func patched(kind string, old map[string]any, patch []byte) (map[string]any, err
 		after, err := jsonpatch.MergePatch(before, patch)
 		return decode(after), err
 	}
+	if kind == "application/strategic-merge-patch+json" { // only pods are patched so
+		after, err := strategicpatch.StrategicMergePatch(before, patch, corev1.Pod{})
+		return decode(after), err
+	}
 	p, err := jsonpatch.DecodePatch(patch)
 	if err != nil {
 		return nil, err
@@ -185,6 +198,9 @@ func (s *apiServer) create(w http.ResponseWriter, p apiPath, body []byte) {
 	m := metadata(o)
 	if p.namespace != "" {
 		m["namespace"] = p.namespace
+	}
+	if prefix, ok := m["generateName"].(string); ok {
+		m["name"] = fmt.Sprint(prefix, s.version)
 	}
 	key := p.namespace + "/" + m["name"].(string)
 	if s.objects[p.collection][key] != nil {
@@ -260,12 +276,13 @@ func (s *apiServer) record(kind, collection, key string, o map[string]any) {
 	if s.objects[collection] == nil {
 		s.objects[collection] = make(map[string]any)
 	}
+	before, _ := s.objects[collection][key].(map[string]any)
 	if kind == "DELETED" {
 		delete(s.objects[collection], key)
 	} else {
 		s.objects[collection][key] = o
 	}
-	s.history = append(s.history, event{collection, kind, deepCopy(o), s.version})
+	s.history = append(s.history, event{collection, kind, deepCopy(o), before, s.version})
 	close(s.news)
 	s.news = make(chan struct{})
 }
@@ -286,8 +303,16 @@ func (s *apiServer) watch(w http.ResponseWriter, r *http.Request, p apiPath, que
 		seen = len(s.history)
 		s.mu.Unlock()
 		for _, e := range events {
-			if e.collection != p.collection || e.version <= since || !selected(e.object, query) {
+			if e.collection != p.collection || e.version <= since {
 				continue
+			}
+			switch is, was := selected(e.object, query), e.before != nil && selected(e.before, query); {
+			case !is && !was:
+				continue
+			case !is:
+				e.kind = "DELETED" // to who watches by this selector
+			case !was && e.kind == "MODIFIED":
+				e.kind = "ADDED"
 			}
 			if encoder.Encode(map[string]any{"type": e.kind, "object": e.object}) != nil {
 				return

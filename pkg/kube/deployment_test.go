@@ -253,3 +253,14 @@ func TestDeployment_MountsAndPullsByTypeOfSecret(t *testing.T) {
 		return ""
 	})
 }
+
+func TestSparePod_Golden(t *testing.T) {
+	for _, method := range []WatchdogMethod{WatchdogByImageVolume, WatchdogByInitContainer} {
+		c := &Cluster{cfg: Config{WatchdogImage: "dragonchain/dc-provider:1", Pool: &Pool{URL: "http://gateway-provider.openfaas:8081/dc/spare", Key: "00ff"}}}
+		requests, err := quantities("requests", &function.Resources{CPU: "10m", Memory: "16Mi"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		compareGolden(t, "spare-by-"+string(method), c.sparePod(ns, poolOf{size: 1, requests: requests}, method))
+	}
+}

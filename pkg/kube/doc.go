@@ -6,7 +6,8 @@
 // The record of a function is one Function object (functions.openfaas.com/v1) and the only truth about it; REST calls and
 // kubectl write it alike. A mirror is a cache of one kind of object that keeps only what is of use. The workload is what a
 // record makes: a Deployment, a Service and their pods. A resolution is what a registry told of an image, kept in the
-// record's status. A rollout is one more start of all pods, asked for by an update.
+// record's status. A rollout is one more start of all pods, asked for by an update. A spare is a pod of the warm pool; one
+// that was claimed is a pod of its function from then on.
 //
 // # How a change travels
 //
@@ -25,7 +26,22 @@
 //	   │yes
 //	our finalizer ─► OnDeploy ─► replicas wanted? ──no─► remove workload: the record is all that is left
 //	                                 │yes
+//	     claimed pods are enough? ──yes─► status
+//	                                 │no
 //	     resolve the image, look at the secrets ─► Deployment and Service ─► status
+//	                                                        │serves
+//	                                                        ▼
+//	                                              claimed pods drain and go
+//
+// A function that was just woken is given a spare, if it can be (its condition Claimable tells why not) and one is free: the
+// pod's labels, owner and image change in one step, and what it is to run has been told its watchdog before. It has no
+// Deployment and no Service then, until its demand is steady (Steady), it is to have more replicas than were claimed, it is
+// updated, a secret of it changes, or the claimed pod does not serve as it should. A claimed pod belongs to the record, has no
+// label by which a Deployment could take it for its own, gets the function's requests and limits in place, and is deleted when
+// the function goes to zero.
+//
+// The keeper makes as many spares as each namespace is to have, takes turns between namespaces, and takes away those that are
+// of no use: of an earlier shape, started again, never registered, or given up in the middle of a claim.
 //
 // Of every replica it is noted when it reached what on its way to serve, as the watch and the watchdog's push tell: see
 // coldstart.go. Kubernetes' own times would have whole seconds.
@@ -71,6 +87,11 @@
 //	  metadata.labels["dragonchain.com/record"]  the record's UID
 //	Deployment
 //	  metadata.annotations["dragonchain.com/inputs"]  hash of what it was rendered from
+//	Pod of the warm pool
+//	  metadata.labels["dragonchain.com/spare"]        the shape that it was made in; gone once it is claimed
+//	  metadata.annotations["dragonchain.com/claimed"] when it was claimed
+//	Namespace
+//	  metadata.annotations["com.dragonchain.pool.size"], .cpu, .memory  its spares: how many, and what each requests
 //
 // # Sources
 //
