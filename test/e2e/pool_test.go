@@ -1,0 +1,328 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/openfaas/faas-provider/types"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	annotationPoolSize = "com.dragonchain.pool.size"
+	labelSpare         = "dragonchain.com/spare"
+	annotationClaimed  = "dragonchain.com/claimed"
+)
+
+// newPool is a namespace that has a warm pool of so many spares, whatever the provider's own settings, all of them registered.
+func newPool(t *testing.T, size int) (namespace string) {
+	t.Helper()
+	namespace = newNamespace(t)
+	resize(t, namespace, size)
+	return namespace
+}
+
+func resize(t *testing.T, namespace string, size int) {
+	t.Helper()
+	body := fmt.Sprintf(`{"name":%q,"annotations":{%q:"%d"}}`, namespace, annotationPoolSize, size)
+	gateway.do(t, http.MethodPut, "/system/namespace/"+namespace, body).is(t, "set the pool's size", http.StatusAccepted)
+	awaitSpares(t, namespace, size)
+}
+
+// awaitSpares waits until there are so many spares, no more and no fewer, and as far as can be seen from here can be claimed.
+func awaitSpares(t *testing.T, namespace string, size int) {
+	t.Helper()
+	eventually(t, fmt.Sprint(size, " spares in ", namespace), func() (bool, string) {
+		seen, up := 0, 0
+		for _, p := range podsIn(t, namespace, labelSpare) {
+			seen++
+			// The kubelet tells later than the spare does.
+			if p.Status.Phase == corev1.PodRunning && p.DeletionTimestamp == nil {
+				up++
+			}
+		}
+		return seen == size && up == size, fmt.Sprint(seen, " there, ", up, " up")
+	})
+}
+
+func podsIn(t *testing.T, namespace, selector string) []corev1.Pod {
+	t.Helper()
+	list, err := cluster.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list.Items
+}
+
+// claimed are the function's pods that were spares; the others are its Deployment's.
+func (f function) claimed(t *testing.T) (claimed, others []corev1.Pod) {
+	t.Helper()
+	for _, p := range podsIn(t, f.inNamespace(), "faas_function="+f.name) {
+		switch {
+		case p.DeletionTimestamp != nil:
+		case p.Annotations[annotationClaimed] != "":
+			claimed = append(claimed, p)
+		default:
+			others = append(others, p)
+		}
+	}
+	return claimed, others
+}
+
+// deployAtZero deploys d, and has it at zero when it is known to serve.
+func deployAtZero(t *testing.T, d deployment) function {
+	t.Helper()
+	f := deploy(t, d)
+	f.awaitReplicas(t, 1)
+	f.scale(t, 0)
+	f.awaitZero(t)
+	return f
+}
+
+// wake calls the function and asks how it was woken.
+func (f function) wake(t *testing.T, body string) answer {
+	t.Helper()
+	return gateway.ask(t, request{method: http.MethodPost, path: f.path("/"), body: body, auth: nobody, header: http.Header{"X-Cold-Start": {"1"}}})
+}
+
+// TestPool_AnyImage wakes functions that have nothing in common by spares.
+func TestPool_AnyImage(t *testing.T) {
+	t.Parallel()
+	namespace := newPool(t, 5)
+	secret := unique(t, "secret")
+	makeSecretIn(t, secret, namespace)
+	t.Cleanup(func() { removeSecret(t, secret, namespace) })
+	for name, test := range map[string]struct {
+		d    deployment
+		body string
+		want string
+	}{
+		"busybox fork": {d: scripted(), body: `printf "%s %s %s" "$PRICE" "$(cat /var/openfaas/secrets/` + secret + `)" "$(id -u)"`, want: "$(HOME) costs $5 v 1000"},
+		"Python fork":  {d: deployment{Image: "dragonchain/example-balance:dev", EnvProcess: "python3 -c print(6*7)"}, want: "42\n"},
+		"Go http":      {d: watchedProbe(t)},
+		"Lambda Go":    {d: lambdaImage(), body: `{"name":"Ada"}`, want: "Hello, Ada"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := test.d
+			d.Namespace, d.Secrets = namespace, []string{secret}
+			if d.EnvVars == nil {
+				d.EnvVars = map[string]string{"PRICE": "$(HOME) costs $5"}
+			}
+			f := deployAtZero(t, d)
+			a := f.wake(t, test.body).is(t, "call that wakes", http.StatusOK)
+			if a.header.Get("X-Cold-Start") != "claim" {
+				t.Errorf("woken otherwise: %v", a.header)
+			}
+			if !strings.Contains(a.body, test.want) {
+				t.Errorf("answer %q, want %q", a.body, test.want)
+			}
+			f.awaitReplicas(t, 1)
+			claimed, others := f.claimed(t)
+			if len(claimed) != 1 || len(others) != 0 {
+				t.Fatalf("%d claimed pods and %d others", len(claimed), len(others))
+			}
+			if _, err := cluster.AppsV1().Deployments(namespace).Get(t.Context(), f.name, metav1.GetOptions{}); err == nil {
+				t.Error("one call made a Deployment")
+			}
+			f.call(t, test.body).is(t, "another call", http.StatusOK)
+			f.remove(t)
+			f.awaitNothing(t)
+			eventually(t, "its pod is gone", func() (bool, string) {
+				_, err := cluster.CoreV1().Pods(namespace).Get(t.Context(), claimed[0].Name, metav1.GetOptions{})
+				return err != nil, "it is there"
+			})
+		})
+	}
+}
+
+// TestPool_ClaimedPodIsTheFunctions reads its log, gives it limits, lets it idle, and finds it gone then.
+func TestPool_ClaimedPodIsTheFunctions(t *testing.T) {
+	t.Parallel()
+	d := label(label(scripted(), labelZero, "true"), labelZeroDuration, "4s")
+	d.Namespace = newPool(t, 2)
+	d.Limits = &types.FunctionResources{Memory: "64Mi", CPU: "200m"}
+	f := deployAtZero(t, d)
+	f.wake(t, "echo heard >&2").is(t, "call that wakes", http.StatusOK)
+	claimed, _ := f.claimed(t)
+	if len(claimed) != 1 {
+		t.Fatalf("%d claimed pods", len(claimed))
+	}
+	eventually(t, "its log has the line", func() (bool, string) {
+		text := gateway.do(t, http.MethodGet, "/system/logs?name="+f.name+"&namespace="+f.namespace, "").body
+		return strings.Contains(text, "heard"), text
+	})
+	eventually(t, "it has the function's limits", func() (bool, string) {
+		p, err := cluster.CoreV1().Pods(f.namespace).Get(t.Context(), claimed[0].Name, metav1.GetOptions{})
+		if err != nil {
+			return false, err.Error()
+		}
+		limits := p.Spec.Containers[0].Resources.Limits
+		return limits.Memory().String() == "64Mi" && limits.Cpu().String() == "200m", fmt.Sprint(limits)
+	})
+	f.awaitZero(t)
+	eventually(t, "its pod is gone", func() (bool, string) {
+		_, err := cluster.CoreV1().Pods(f.namespace).Get(t.Context(), claimed[0].Name, metav1.GetOptions{})
+		return err != nil, "it is there"
+	})
+	awaitSpares(t, f.namespace, 2)
+}
+
+// TestPool_OneSpareForTwo wakes two functions at once: both are answered, and one of them by the spare.
+func TestPool_OneSpareForTwo(t *testing.T) {
+	t.Parallel()
+	namespace := newPool(t, 0)
+	var functions []function
+	for range 2 {
+		d := parrot()
+		d.Namespace = namespace
+		functions = append(functions, deployAtZero(t, d))
+	}
+	resize(t, namespace, 1)
+	var mu sync.Mutex
+	var ways []string
+	var calls sync.WaitGroup
+	for _, f := range functions {
+		calls.Go(func() {
+			a, err := gateway.send(t.Context(), request{method: http.MethodPost, path: f.path(""), body: f.name, auth: nobody, header: http.Header{"X-Cold-Start": {"1"}}})
+			if err != nil || a.status != http.StatusOK || a.body != f.name {
+				t.Errorf("%s: %d %q, %v", f, a.status, a.body, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			ways = append(ways, a.header.Get("X-Cold-Start"))
+		})
+	}
+	calls.Wait()
+	if slices.Sort(ways); !slices.Equal(ways, []string{"claim", "pod"}) {
+		t.Errorf("woken by %q", ways)
+	}
+	awaitSpares(t, namespace, 1)
+}
+
+// TestPool_SteadyDemandMoves calls without a pause, for as long as it takes until the function has a Deployment and the claimed pod is
+// gone. No call is lost.
+func TestPool_SteadyDemandMoves(t *testing.T) {
+	t.Parallel()
+	d := parrot()
+	d.Namespace = newPool(t, 1)
+	f := deployAtZero(t, d)
+	if way := f.wake(t, "first").is(t, "call that wakes", http.StatusOK).header.Get("X-Cold-Start"); way != "claim" {
+		t.Fatalf("woken by %q", way)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var callers sync.WaitGroup
+	defer callers.Wait()
+	defer stop()
+	for i := range 2 {
+		callers.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				body := fmt.Sprint(i, ".", n)
+				a, err := gateway.send(t.Context(), request{method: http.MethodPost, path: f.path(""), body: body, auth: nobody})
+				if err != nil || a.status != http.StatusOK || a.body != body {
+					t.Errorf("call %s: %d %q, %v", body, a.status, a.body, err)
+					return
+				}
+				time.Sleep(5 * time.Millisecond) // other tests run beside this one
+			}
+		})
+	}
+	eventually(t, "a pod of its own has taken the claimed one's place", func() (bool, string) {
+		claimed, others := f.claimed(t)
+		return len(claimed) == 0 && len(others) == 1, fmt.Sprint(len(claimed), " claimed, ", len(others), " others")
+	})
+	f.awaitReplicas(t, 1)
+}
+
+func TestPool_UpdateAndTrouble(t *testing.T) {
+	t.Parallel()
+	d := scripted()
+	d.Namespace, d.EnvVars = newPool(t, 1), map[string]string{"VERSION": "one"}
+	f := deployAtZero(t, d)
+	f.wake(t, "true").is(t, "call that wakes", http.StatusOK)
+	d.EnvVars = map[string]string{"VERSION": "two"}
+	f.update(t, d)
+	f.says(t, "VERSION", "two")
+	eventually(t, "the claimed pod is gone", func() (bool, string) {
+		claimed, others := f.claimed(t)
+		return len(claimed) == 0 && len(others) == 1, fmt.Sprint(len(claimed), " claimed, ", len(others), " others")
+	})
+
+	bound := parrot()
+	bound.Namespace, bound.Constraints = d.Namespace, []string{"kubernetes.io/os=linux"}
+	b := deployAtZero(t, bound)
+	if way := b.wake(t, "x").is(t, "call that wakes", http.StatusOK).header.Get("X-Cold-Start"); way != "pod" {
+		t.Errorf("woken by %q", way)
+	}
+	eventually(t, "its status says why it has no spare", func() (bool, string) {
+		text, err := cluster.objects.Resource(functionKind).Namespace(b.namespace).Get(t.Context(), b.name, metav1.GetOptions{})
+		if err != nil {
+			return false, err.Error()
+		}
+		status, err := json.Marshal(text.Object["status"])
+		return err == nil && strings.Contains(string(status), "constrained to certain nodes"), string(status)
+	})
+}
+
+// TestPoolKill ends the provider with SIGKILL at any point of claims, and finds that every function answers, that none has two
+// pods for one, and that no spare is left which is nobody's.
+func TestPoolKill(t *testing.T) {
+	const functions, rounds = 3, 4
+	namespace := newPool(t, functions)
+	var all []function
+	for range functions {
+		d := parrot()
+		d.Namespace = namespace
+		all = append(all, deployAtZero(t, d))
+	}
+	for range rounds {
+		awaitSpares(t, namespace, functions)
+		before, ok := providerProcess(t)
+		if !ok {
+			t.Fatal("the provider's process is not on this machine: run the tests by make test-e2e")
+		}
+		var calls sync.WaitGroup
+		for _, f := range all {
+			calls.Go(func() {
+				// Whether it is answered depends on how far the provider came.
+				_, _ = gateway.send(t.Context(), request{method: http.MethodPost, path: f.path(""), body: "cut off", auth: nobody})
+			})
+		}
+		// From before the first step to after the last.
+		time.Sleep(rand.N(60 * time.Millisecond))
+		if err := syscall.Kill(before, syscall.SIGKILL); err != nil {
+			t.Fatalf("kill the provider, process %d: %v", before, err)
+		}
+		calls.Wait()
+		awaitProvider(t, before)
+		for _, f := range all {
+			f.call(t, f.name).is(t, "call of "+f.String()+" afterwards", http.StatusOK)
+			f.scale(t, 0)
+		}
+		for _, f := range all {
+			f.awaitZero(t)
+			eventually(t, f.String()+" has no pod", func() (bool, string) {
+				claimed, others := f.claimed(t)
+				return len(claimed)+len(others) == 0, fmt.Sprint(len(claimed), " claimed, ", len(others), " others")
+			})
+		}
+	}
+	awaitSpares(t, namespace, functions)
+	f := all[0]
+	eventually(t, "a spare can be claimed again", func() (bool, string) {
+		way := f.wake(t, "x").is(t, "call that wakes", http.StatusOK).header.Get("X-Cold-Start")
+		f.scale(t, 0)
+		f.awaitZero(t)
+		return way == "claim", way
+	})
+}
