@@ -54,6 +54,7 @@ func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err
 		Endpoints: p.cluster.Endpoints,
 		Wake:      func(ctx context.Context, f *function.Function) error { return p.scaler.Wake(ctx, f) },
 		Reason:    func(ref function.Ref) string { return p.cluster.Status(ref).Reason },
+		Stuck:     p.cluster.Stuck,
 		ColdStart: p.cluster.ColdStart,
 		Contract: func(w http.ResponseWriter, r *http.Request, f *function.Function, idGiven bool) {
 			end, err := p.store.begin(r.Context())
@@ -144,11 +145,19 @@ func (p *provider) newCluster(s secrets) (*kube.Cluster, error) {
 		OnEndpoints: func(ref function.Ref, id string, endpoints []function.Endpoint) {
 			p.proxy.SetEndpoints(ref, id, endpoints)
 		},
-		OnDeploy: p.onDeploy,
-		OnDelete: p.onDelete,
-		Pool:     p.kubePool(),
-		Log:      p.log,
+		OnProblem: p.onProblem,
+		OnDeploy:  p.onDeploy,
+		OnDelete:  p.onDelete,
+		Pool:      p.kubePool(),
+		Log:       p.log,
 	})
+}
+
+// onProblem has the callers of a function that cannot start told so.
+func (p *provider) onProblem(ref function.Ref) {
+	if why, _ := p.cluster.Stuck(ref); why != "" {
+		p.proxy.Look(ref)
+	}
 }
 
 // onDeploy gives a contract its heap before its first replica starts.

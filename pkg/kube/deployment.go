@@ -41,9 +41,11 @@ type deployment struct {
 	generation, observed                int64
 	// failure says why no pod can be made, such as a quota; stuck that a roll-out takes longer than it may.
 	failure, stuck string
+	// failing is when a failure was first seen.
+	failing time.Time
 }
 
-func newDeployment(obj any, _ *deployment) *deployment {
+func newDeployment(obj any, before *deployment) *deployment {
 	o := obj.(*appsv1.Deployment)
 	d := &deployment{
 		uid:        o.UID,
@@ -62,7 +64,10 @@ func newDeployment(obj any, _ *deployment) *deployment {
 	for _, c := range o.Status.Conditions {
 		switch {
 		case c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue:
-			d.failure = sentence(c.Reason, c.Message)
+			d.failure, d.failing = sentence(c.Reason, c.Message), time.Now()
+			if before != nil && before.failure != "" {
+				d.failing = before.failing
+			}
 		case c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse:
 			d.stuck = sentence(c.Reason, c.Message)
 		}

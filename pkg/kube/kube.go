@@ -53,6 +53,8 @@ type Config struct {
 	// OnEndpoints is told of each change to the replicas of a function that may be given work: all of them, none at zero
 	// and after a delete. id is the record's identity. Calls for one function come in order and never overlap. nil tells nobody.
 	OnEndpoints func(ref function.Ref, id string, endpoints []function.Endpoint)
+	// OnProblem is called when what Stuck tells of a function may have changed. nil tells nobody.
+	OnProblem func(ref function.Ref)
 	// OnDeploy is called before a record's first pods exist, when its policy has changed, again after a restart of the
 	// provider, and until it returns nil. nil does nothing, as for OnDelete.
 	OnDeploy func(context.Context, *function.Function) error
@@ -193,6 +195,9 @@ func (cfg *Config) fill() {
 	}
 	if cfg.OnEndpoints == nil {
 		cfg.OnEndpoints = func(function.Ref, string, []function.Endpoint) {}
+	}
+	if cfg.OnProblem == nil {
+		cfg.OnProblem = func(function.Ref) {}
 	}
 	if cfg.OnDeploy == nil {
 		cfg.OnDeploy = func(context.Context, *function.Function) error { return nil }

@@ -3,6 +3,8 @@ package kube
 import (
 	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,8 +31,11 @@ type pod struct {
 	// running is since when the container runs; zero when it does not.
 	running  time.Time
 	restarts int32
-	// problem says in Kubernetes' words why the pod does not serve.
+	// rollout tells which version of the function it is of.
+	rollout string
+	// problem says in Kubernetes' words why the pod does not serve, and fault whether it ever will.
 	problem string
+	fault   fault
 	// claim is what is known of a pod that was a spare; nil for all others.
 	claim *claim
 }
@@ -63,13 +68,14 @@ func newClaim(o *corev1.Pod) *claim {
 	return c
 }
 
-func newPod(obj any, _ *pod) *pod {
+func newPod(obj any, before *pod) *pod {
 	o := obj.(*corev1.Pod)
 	p := &pod{
 		uid:       o.UID,
 		claim:     newClaim(o),
 		function:  function.Ref{Name: intern(o.Labels[labelFunction]), Namespace: intern(o.Namespace)},
 		record:    types.UID(o.Labels[labelRecord]),
+		rollout:   intern(o.Labels[labelRollout]),
 		ip:        o.Status.PodIP,
 		created:   o.CreationTimestamp.Time,
 		scheduled: o.Spec.NodeName != "",
@@ -102,6 +108,10 @@ func newPod(obj any, _ *pod) *pod {
 	}
 	if !p.ready && (p.claim == nil || p.restarts > 0 || p.down) {
 		p.problem = podProblem(o)
+		if before == nil {
+			before = new(pod)
+		}
+		p.fault = findFault(o, before.fault, time.Now())
 	}
 	return p
 }
@@ -120,10 +130,12 @@ const slowAfter = 10 * time.Second
 // trouble is the pod's problem. That a container runs and never gets ready is one which Kubernetes has no word for.
 func (p *pod) trouble(now time.Time) string {
 	if left, slow := p.untilSlow(now); p.problem == "" && slow && left <= 0 {
-		return fmt.Sprintf("NotReady: the container runs, and what it runs does not serve on port %d", port)
+		return notListening
 	}
 	return p.problem
 }
+
+var notListening = fmt.Sprintf("NotReady: the container runs, and what it runs does not serve on port %d", port)
 
 // untilSlow tells how long the container may still take to get ready; ok is false if it is ready or does not run.
 func (p *pod) untilSlow(now time.Time) (left time.Duration, ok bool) {
@@ -174,10 +186,30 @@ func endOf(t *corev1.ContainerStateTerminated) string {
 	if t.Reason == "OOMKilled" {
 		how = "the container used more memory than its limit"
 	}
-	if t.Message != "" {
-		how += ": " + t.Message
+	if words := lastWords(t.Message); words != "" {
+		how += ": " + words
 	}
 	return how
+}
+
+// lastWords are the last lines of what a container has left, as many as a status has room for: the last tells most.
+func lastWords(message string) string {
+	const most = 200
+	var words string
+	lines := strings.Split(message, "\n")
+	for _, line := range slices.Backward(lines) {
+		line = strings.Join(strings.Fields(line), " ")
+		switch {
+		case line == "":
+		case words == "":
+			words = line
+		case len(line)+len(words) > most:
+			return words
+		default:
+			words = line + "; " + words
+		}
+	}
+	return words
 }
 
 // sentence joins a reason and a message to one line of bounded length.

@@ -74,13 +74,15 @@ func (p *plan) container() corev1.Container {
 		Name:            p.fn.Name,
 		Image:           p.pinned(),
 		ImagePullPolicy: corev1.PullIfNotPresent,
-		Ports:           []corev1.ContainerPort{{Name: "http", ContainerPort: port, Protocol: corev1.ProtocolTCP}},
-		Env:             p.env(),
-		Resources:       resourcesOf(p.fn),
-		ReadinessProbe:  p.readiness(),
-		LivenessProbe:   p.liveness(),
-		Lifecycle:       p.lifecycle(),
-		SecurityContext: lockedDown(p.fn.ReadOnlyRoot),
+		// What it wrote last is what tells why it does not start.
+		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+		Ports:                    []corev1.ContainerPort{{Name: "http", ContainerPort: port, Protocol: corev1.ProtocolTCP}},
+		Env:                      p.env(),
+		Resources:                resourcesOf(p.fn),
+		ReadinessProbe:           p.readiness(),
+		LivenessProbe:            p.liveness(),
+		Lifecycle:                p.lifecycle(),
+		SecurityContext:          lockedDown(p.fn.ReadOnlyRoot),
 	}
 }
 

@@ -37,6 +37,7 @@ func (c *Cluster) recordChanged(ref function.Ref, before, after *record) {
 	if after != nil && before != nil && before.uid == after.uid && before.fn.Replicas == 0 && after.fn.Replicas > 0 {
 		c.noteWoken(after.uid)
 	}
+	c.cfg.OnProblem(ref)
 	if after == nil || before == nil || before.generation != after.generation || before.rollout != after.rollout ||
 		before.uid != after.uid || before.deleting != after.deleting {
 		c.queue.Add(ref)
@@ -58,11 +59,13 @@ func (c *Cluster) podChanged(key function.Ref, before, after *pod) {
 			c.starts.forget(p.function, key.Name)
 			c.table.set(p.function, key.Name, nil)
 		}
+		c.cfg.OnProblem(p.function)
 		c.queue.AddAfter(p.function, settle)
 	}
 }
 
 func (c *Cluster) deploymentChanged(ref function.Ref, before, after *deployment) {
+	c.cfg.OnProblem(ref)
 	if before != nil && after != nil {
 		c.queue.AddAfter(ref, settle)
 		return

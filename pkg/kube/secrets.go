@@ -44,7 +44,23 @@ func (c *Cluster) CreateSecret(ctx context.Context, namespace, name string, valu
 		Type:       corev1.SecretTypeOpaque,
 		Data:       map[string][]byte{name: value},
 	}, metav1.CreateOptions{})
+	if err == nil {
+		c.secretCame(namespace, name)
+	}
 	return translate(err, "secret", name)
+}
+
+// secretCame has the functions looked at again that name a secret: they may have waited for it.
+func (c *Cluster) secretCame(namespace, name string) {
+	var waiting []function.Ref
+	c.records.each(namespace, func(ref function.Ref, r *record) {
+		if r.fn.Replicas > 0 && slices.Contains(r.fn.Secrets, name) {
+			waiting = append(waiting, ref)
+		}
+	})
+	for _, ref := range waiting {
+		c.queue.Add(ref)
+	}
 }
 
 // UpdateSecret gives a secret that the API made another value.

@@ -40,6 +40,9 @@ type Config struct {
 	Wake func(context.Context, *function.Function) error
 	// Reason says in one line why a function has no endpoint, or nothing. nil never knows.
 	Reason func(function.Ref) string
+	// Stuck says in one line, from memory, why a function that has no endpoint will not get one by itself, and how long that has
+	// to last still for those who wait to be told so. nil never knows, and calls wait for as long as they may.
+	Stuck func(function.Ref) (why string, in time.Duration)
 	// ColdStart tells, from memory, how a replica came to serve. It is asked when a call that had to wait is answered. nil tells
 	// nothing: no call is one of a cold start then.
 	ColdStart func(ref function.Ref, replica string) function.ColdStart
@@ -151,6 +154,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Reason == nil {
 		c.Reason = func(function.Ref) string { return "" }
+	}
+	if c.Stuck == nil {
+		c.Stuck = func(function.Ref) (string, time.Duration) { return "", 0 }
 	}
 	if c.Status == nil {
 		c.Status = func(error) int { return http.StatusInternalServerError }

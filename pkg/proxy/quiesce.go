@@ -36,6 +36,15 @@ func (p *Proxy) Quiesce(ref function.Ref) bool {
 	return true
 }
 
+// Look has those who wait for a function look again. It is to be called when what Config.Stuck says may have changed.
+func (p *Proxy) Look(ref function.Ref) {
+	if a := p.activities.find(ref); a != nil {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.nudgeLocked()
+	}
+}
+
 // Resume undoes Quiesce: retired endpoints take calls again.
 func (p *Proxy) Resume(ref function.Ref) {
 	a := p.activities.find(ref)

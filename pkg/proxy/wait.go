@@ -51,15 +51,21 @@ func (c *call) await(w way, o outlook, pause time.Duration) error {
 	defer cancel()
 	// The call is counted as waiting by now. A Quiesce that did not see it came before, and what Lookup and Wake find here
 	// includes what followed from that.
+	var patience time.Duration
 	if !o.busy {
 		if err := c.wake(ctx); err != nil {
 			return c.giveUp(ctx, o, err)
 		}
+		why, in := c.p.cfg.Stuck(c.f.Ref)
+		if why != "" && in <= 0 {
+			return noEndpoint(c.f.Ref, why, nil)
+		}
+		patience = in
 	}
 	if err := w.readAhead(c.waitUntil); err != nil {
 		return err
 	}
-	if err := c.sleep(ctx, o, pause); err != nil {
+	if err := c.sleep(ctx, o, pause, patience); err != nil {
 		return c.giveUp(ctx, o, err)
 	}
 	return nil
@@ -147,9 +153,12 @@ func (c *call) wake(ctx context.Context) error {
 	return c.p.cfg.Wake(ctx, f)
 }
 
-// sleep returns nil when it is worth looking again.
-func (c *call) sleep(ctx context.Context, o outlook, pause time.Duration) error {
-	var again <-chan time.Time
+// sleep returns nil when it is worth looking again. patience is after what time that is so though nothing changes, or 0.
+func (c *call) sleep(ctx context.Context, o outlook, pause, patience time.Duration) error {
+	var again, stuck <-chan time.Time
+	if patience > 0 {
+		stuck = time.After(patience)
+	}
 	switch {
 	case o.refused:
 		again = time.After(pause)
@@ -160,6 +169,7 @@ func (c *call) sleep(ctx context.Context, o outlook, pause time.Duration) error 
 	}
 	select {
 	case <-c.look:
+	case <-stuck:
 	case <-again:
 		if o.retired && !o.busy && !o.refused {
 			c.p.Resume(c.f.Ref)

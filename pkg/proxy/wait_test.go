@@ -586,3 +586,64 @@ func TestCallerLeaves_InTheMiddleOfItsBody(t *testing.T) {
 		t.Error("half a body was answered with 200")
 	}
 }
+
+// TestWait_StuckIsToldToAll has a function turn out to be unable to start while callers wait for it, and start after all.
+func TestWait_StuckIsToldToAll(t *testing.T) {
+	var why atomic.Value
+	why.Store("")
+	w := newWorld(t, func(c *Config) {
+		c.Stuck = func(function.Ref) (string, time.Duration) { return why.Load().(string), 0 }
+	})
+	w.deploy(echo)
+	const callers = 50
+	var calls sync.WaitGroup
+	told := func() {
+		answer, text := w.request("POST", "/function/echo", "body")
+		if answer.StatusCode != 503 || !strings.Contains(text, "ErrImagePull: no such image") {
+			t.Errorf("status %d, %q", answer.StatusCode, text)
+		}
+	}
+	for range callers {
+		calls.Go(told)
+	}
+	w.await(func() bool { return w.proxy.Load(echo).Waiting == callers })
+	w.proxy.Look(echo) // nothing has changed
+	why.Store("ErrImagePull: no such image")
+	w.proxy.Look(echo)
+	calls.Wait() // the wake timeout is a minute, and the test's own deadline for an answer less
+	if load := w.proxy.Load(echo); load.Waiting != 0 {
+		t.Errorf("%d still waiting", load.Waiting)
+	}
+	told() // at once, for as long as it is so
+
+	why.Store("")
+	answered := make(chan int)
+	go func() {
+		answer, _ := w.request("GET", "/function/echo", "")
+		answered <- answer.StatusCode
+	}()
+	w.await(func() bool { return w.proxy.Load(echo).Waiting == 1 })
+	w.setEndpoints(echo, w.replica("echo-0", hello))
+	if status := <-answered; status != 200 {
+		t.Errorf("status %d after it has started", status)
+	}
+	why.Store("a problem of another replica")
+	w.proxy.Look(echo)
+	w.wantStatus("/function/echo", 200)
+}
+
+// TestWait_StuckIsToldInTime has a problem that is worth telling only if it lasts, and of which no event tells then.
+func TestWait_StuckIsToldInTime(t *testing.T) {
+	until := time.Now().Add(50 * time.Millisecond)
+	w := newWorld(t, func(c *Config) {
+		c.Stuck = func(function.Ref) (string, time.Duration) { return "Unschedulable: no node", time.Until(until) }
+	})
+	w.deploy(echo)
+	answer, text := w.request("GET", "/function/echo", "")
+	if answer.StatusCode != 503 || !strings.Contains(text, "Unschedulable: no node") {
+		t.Errorf("status %d, %q", answer.StatusCode, text)
+	}
+	if time.Now().Before(until) {
+		t.Error("told too early")
+	}
+}
