@@ -22,6 +22,8 @@ type config struct {
 	metricsListen     string
 	kubeconfig        string
 	ownNamespace      string
+	ownPod            string
+	ownService        string
 	functionNamespace string
 	basicAuthDir      string
 	readyKeyFile      string
@@ -32,6 +34,7 @@ type config struct {
 	store             storeConfig
 	callTimeout       time.Duration
 	wakeTimeout       time.Duration
+	successorWait     time.Duration
 	lameDuck          time.Duration
 	drainTimeout      time.Duration
 	queueDepth        int
@@ -66,6 +69,8 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.StringVar(&c.metricsListen, "metrics-listen", ":8082", "`address` that answers Prometheus at /metrics")
 	flags.StringVar(&c.kubeconfig, "kubeconfig", getenv("KUBECONFIG"), "`file` to reach the cluster with; empty means from inside a pod")
 	flags.StringVar(&c.ownNamespace, "namespace", orDefault(getenv("POD_NAMESPACE"), "openfaas"), "`namespace` that the provider itself runs in")
+	flags.StringVar(&c.ownPod, "pod", getenv("POD_NAME"), "the provider's own `pod`; empty means that it is none, and that nobody takes its place")
+	flags.StringVar(&c.ownService, "service", "gateway", "`Service` by which callers come, whose endpoints tell who takes the provider's place")
 	flags.StringVar(&c.functionNamespace, "function-namespace", "openfaas-fn", "`namespace` of functions whose requests name none")
 	flags.StringVar(&c.basicAuthDir, "basic-auth-dir", "/var/secrets/basic-auth", "`folder` with the files basic-auth-user and basic-auth-password")
 	flags.StringVar(&c.readyKeyFile, "ready-key-file", "/var/secrets/dc-provider/ready-key", "`file` with the key behind the functions' readiness tokens")
@@ -82,7 +87,8 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 		"empty means the environment's DC_STORE, which keeps a password out of sight, else "+defaultStore)
 	flags.DurationVar(&c.callTimeout, "call-timeout", time.Minute, "how long a call may take until its answer begins")
 	flags.DurationVar(&c.wakeTimeout, "wake-timeout", time.Minute, "how long a call waits for a replica")
-	flags.DurationVar(&c.lameDuck, "lame-duck", 5*time.Second, "how long new calls are still served after SIGTERM, while callers find another provider")
+	flags.DurationVar(&c.successorWait, "successor-wait", 30*time.Second, "how long after SIGTERM all is served as before while no other provider is ready; 0 does not look for one")
+	flags.DurationVar(&c.lameDuck, "lame-duck", 5*time.Second, "how long new calls are still served then, while callers find the other provider")
 	flags.DurationVar(&c.drainTimeout, "drain-timeout", time.Minute, "how long calls in flight may go on after that")
 	flags.IntVar(&c.queueDepth, "queue-depth", 1024, "how many calls of one function may `wait` for a replica; more are answered 429")
 	flags.StringVar(&quota, "heap-quota", "64Mi", "`bytes` that one contract may keep, unless its annotation says otherwise")
@@ -126,8 +132,10 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	if c.callRetention <= 0 {
 		return config{}, fmt.Errorf("call retention %v: give a duration above zero", c.callRetention)
 	}
-	if c.lameDuck < 0 {
-		return config{}, fmt.Errorf("lame duck %v: give a duration, or 0", c.lameDuck)
+	for name, d := range map[string]time.Duration{"lame duck": c.lameDuck, "successor wait": c.successorWait} {
+		if d < 0 {
+			return config{}, fmt.Errorf("%s %v: give a duration, or 0", name, d)
+		}
 	}
 	if err := c.logLevel.UnmarshalText([]byte(level)); err != nil {
 		return config{}, fmt.Errorf("log level %q: give debug, info, warn or error", level)

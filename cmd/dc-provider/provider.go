@@ -36,6 +36,8 @@ type provider struct {
 	pool    *warmPool // nil: none
 	api     *handlers.API
 	metrics *prometheus.Registry
+	// succeeded returns when another provider takes calls, or nobody is waited for any more.
+	succeeded func(context.Context) error
 }
 
 // build makes the parts and joins them: what one needs of another it gets as a function here.
@@ -47,6 +49,9 @@ func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err
 	}
 	if p.cluster, err = p.newCluster(s); err != nil {
 		return nil, err
+	}
+	p.succeeded = func(ctx context.Context) error {
+		return p.cluster.AwaitSuccessor(ctx, cfg.ownNamespace, cfg.ownService, cfg.ownPod)
 	}
 	var contracts *invoke.Invoker
 	if p.proxy, err = proxy.New(proxy.Config{
@@ -214,8 +219,8 @@ func (p *provider) newAPI(s secrets) (*handlers.API, error) {
 // errPartFailed ends the listeners when the rest of the provider is no more.
 var errPartFailed = errors.New("a part of the provider failed")
 
-// run runs the parts until ctx ends or the first of them fails, and ends them in order. Told to end, it serves on for the
-// lame duck's time, while callers find another provider or know that there is none. Then the listeners drain, while
+// run runs the parts until ctx ends or the first of them fails, and ends them in order. Told to end, it serves as before until
+// another provider is ready, and on for the lame duck's time, while callers find that one. Then the listeners drain, while
 // everything that calls in flight need goes on, and the store goes to whoever waits for it as soon as no contract's call
 // needs it. Then the rest stops.
 func (p *provider) run(ctx context.Context) error {
@@ -272,14 +277,17 @@ func (p *provider) lead(ctx, scaling context.Context) error {
 	return parts.Wait()
 }
 
-// serve answers on both listeners until ctx ends or one of them fails, and, if it was told to end, for the lame duck's time.
-// Then they drain, and onDrain is called beside it. Both have the drain timeout.
+// serve answers on both listeners until ctx ends or one of them fails, and, if it was told to end, until it has a successor and
+// for the lame duck's time. Then they drain, and onDrain is called beside it. Both have the drain timeout.
 func (p *provider) serve(
 	ctx context.Context, gateway, provider http.Handler, calls func(*http1.Exchange), onDrain func(until context.Context) error,
 ) error {
 	open, err := openListeners(p.log, p.cfg, gateway, provider, calls)
 	if err == nil {
 		err = open.wait(ctx)
+	}
+	if err == nil && !errors.Is(context.Cause(ctx), errPartFailed) {
+		err = p.outlast(ctx, open)
 	}
 	if err == nil && !errors.Is(context.Cause(ctx), errPartFailed) {
 		p.log.Info("ending, and serving for a while still", "duration_seconds", p.cfg.lameDuck.Seconds())
@@ -293,6 +301,31 @@ func (p *provider) serve(
 	beside := make(chan error, 1)
 	go func() { beside <- onDrain(until) }()
 	return errors.Join(err, open.drain(until), <-beside)
+}
+
+// outlast serves on until another provider is ready, for the successor's time at most. A pod that was deleted gets a
+// successor only then, which may take longer to be ready than any time that is chosen beforehand; and while there is none
+// Kubernetes sends callers to the one that ends.
+func (p *provider) outlast(ctx context.Context, open listeners) error {
+	if p.cfg.ownPod == "" || p.cfg.successorWait <= 0 {
+		return nil
+	}
+	began := time.Now()
+	waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.successorWait)
+	defer cancel()
+	alone := make(chan error, 1)
+	go func() {
+		defer cancel()
+		alone <- p.succeeded(waiting)
+	}()
+	err := open.wait(waiting)
+	cancel()
+	if noSuccessor := <-alone; noSuccessor != nil && err == nil {
+		p.log.Warn("no other provider is ready", "duration_seconds", time.Since(began).Seconds(), "err", noSuccessor)
+	} else if err == nil {
+		p.log.Info("another provider is ready", "duration_seconds", time.Since(began).Seconds())
+	}
+	return err
 }
 
 // metricsDrain is what a scrape in flight gets at the end.

@@ -183,6 +183,64 @@ func TestServe_ProviderListenerOutlivesTheGateways(t *testing.T) {
 	}
 }
 
+// A provider whose pod was deleted has no successor yet: it serves as before until there is one, and no longer than it may.
+func TestServe_UntilThereIsASuccessor(t *testing.T) {
+	for name, wait := range map[string]time.Duration{"one comes": time.Minute, "none comes": 300 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			looking, ready := make(chan struct{}), make(chan struct{})
+			p := &provider{
+				log: slog.New(slog.DiscardHandler),
+				cfg: config{
+					gatewayListen: freeAddress(t), providerListen: freeAddress(t), drainTimeout: time.Minute, ownPod: "old", successorWait: wait,
+				},
+				succeeded: func(ctx context.Context) error {
+					close(looking)
+					select {
+					case <-ready:
+						return nil
+					case <-ctx.Done():
+						return ctx.Err()
+					}
+				},
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			draining := make(chan struct{})
+			ended := make(chan error, 1)
+			hello := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+			go func() {
+				ended <- p.serve(ctx, hello, hello, (*http1.Exchange).Pass, func(context.Context) error { close(draining); return nil })
+			}()
+			wantAnswer(t, p.cfg.gatewayListen)
+			stop()
+			<-looking
+			if wait == time.Minute {
+				for range 20 {
+					response, err := get(p.cfg.gatewayListen)
+					if err != nil {
+						t.Fatalf("call while there is nobody else: %v", err)
+					}
+					if response.Close {
+						t.Error("the caller was told to leave, though there is nobody else")
+					}
+					if err := response.Body.Close(); err != nil {
+						t.Error(err)
+					}
+				}
+				select {
+				case <-draining:
+					t.Error("it drains before another one is ready")
+				default:
+				}
+				close(ready)
+			}
+			<-draining
+			if err := <-ended; err != nil {
+				t.Errorf("serve: %v", err)
+			}
+		})
+	}
+}
+
 func TestServe_EndlessCallsAreCutOnBothListeners(t *testing.T) {
 	p := &provider{log: slog.New(slog.DiscardHandler), cfg: config{
 		gatewayListen: freeAddress(t), providerListen: freeAddress(t), drainTimeout: time.Millisecond,

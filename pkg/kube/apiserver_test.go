@@ -434,6 +434,7 @@ func listKind(collection string) string {
 	kinds := map[string]string{
 		"functions": "Function", "pods": "Pod", "services": "Service", "deployments": "Deployment",
 		"replicasets": "ReplicaSet", "secrets": "Secret", "namespaces": "Namespace", "nodes": "Node",
+		"endpointslices": "EndpointSlice",
 	}
 	return kinds[collection[strings.LastIndexByte(collection, '/')+1:]] + "List"
 }

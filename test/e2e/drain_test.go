@@ -68,7 +68,7 @@ func TestDrain_Changes(t *testing.T) {
 				}
 				f.awaitReplicas(t, replicas)
 			}
-			l.report(t, false)
+			l.report(t)
 		})
 	}
 }
@@ -153,7 +153,7 @@ func TestDrain_ProviderRestarts(t *testing.T) {
 					t.Errorf("%s answers %q afterwards", f, a.body)
 				}
 			}
-			l.report(t, true)
+			l.report(t)
 		})
 	}
 }

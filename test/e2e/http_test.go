@@ -63,8 +63,8 @@ func (l listener) send(ctx context.Context, q request) (answer, error) {
 	return answer{res.StatusCode, res.Header, string(body)}, err
 }
 
-// insist sends q again for as long as the connection is refused, which carries no request: on a busy node the next provider may
-// not be ready yet when one whose pod was deleted ends.
+// insist sends q again for as long as the connection is refused, which carries no request: some tests kill the provider, and it
+// takes a moment to be back.
 func (l listener) insist(ctx context.Context, q request) (answer, error) {
 	for {
 		a, err := l.send(ctx, q)

@@ -53,15 +53,15 @@ func (l *load) end() {
 	l.clients.Wait()
 }
 
-// report ends the load, tells the counts and fails the test for every call that was lost. A connection that was refused
-// carried no call; mayRefuse says that there may be some.
-func (l *load) report(t *testing.T, mayRefuse bool) {
+// report ends the load, tells the counts and fails the test for every call that was lost, or could not be made as the
+// connection was refused.
+func (l *load) report(t *testing.T) {
 	t.Helper()
 	l.end()
 	for _, what := range slices.Sorted(maps.Keys(l.counts)) {
 		t.Logf("%-40s %6d, slowest %v", what, l.counts[what], l.slowest[what].Round(time.Millisecond))
 	}
-	if l.counts["refused"] > 0 && !mayRefuse {
+	if l.counts["refused"] > 0 {
 		t.Errorf("%d connections were refused", l.counts["refused"])
 	}
 	for i, f := range l.failed {
