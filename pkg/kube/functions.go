@@ -171,6 +171,8 @@ func (c *Cluster) Scale(ctx context.Context, ref function.Ref, replicas int) err
 	if err := c.records.observe(written); err != nil {
 		return err
 	}
+	// The watch may have been first, and not have come to this yet.
+	c.table.mark(ref)
 	c.table.told(ctx, ref)
 	return nil
 }
