@@ -128,7 +128,7 @@ func (c *Cluster) reconcile(ctx context.Context, ref function.Ref) error {
 		o.mend = err.Error()
 	}
 	// The record may have changed meanwhile, by ourselves if by nobody else. Another one of that name has its own round.
-	uid := r.uid
+	uid, generation := r.uid, r.generation
 	if r = c.records.get(ref); r == nil || r.deleting || r.uid != uid {
 		return nil
 	}
@@ -140,7 +140,9 @@ func (c *Cluster) reconcile(ctx context.Context, ref function.Ref) error {
 	if next := nextTrouble(c.table.podsOf(ref), r.uid, time.Now()); next > 0 {
 		c.queue.AddAfter(ref, next)
 	}
-	return errors.Join(err, c.writeStatus(ctx, ref, r, c.judge(ref, r, o)))
+	s := c.judge(ref, r, o)
+	s.observed = generation // what was asked for since has another round
+	return errors.Join(err, c.writeStatus(ctx, ref, r, s))
 }
 
 // apply makes what the record asks for. An error that wraps ErrInvalid is for a user to mend.

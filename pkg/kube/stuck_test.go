@@ -200,7 +200,12 @@ func TestStuck_BySecret(t *testing.T) {
 	if err := w.cluster.Scale(t.Context(), cowRef, 0); err != nil {
 		t.Fatal(err)
 	}
-	w.condition("cow", "Ready", "True")
+	w.eventually("only the record is left", func() string {
+		if left := w.left(); len(left) != 1 {
+			return fmt.Sprint(left)
+		}
+		return ""
+	})
 	if err := w.cluster.DeleteSecret(t.Context(), ns, "key"); err != nil {
 		t.Fatal(err)
 	}
