@@ -152,11 +152,11 @@ func all(ctx context.Context, tools contest.Tools, url string) ([]*scenario.Scen
 	if err != nil {
 		return nil, err
 	}
-	life, versions := cluster.Scenario(ctx)
+	onCluster, versions := cluster.Scenarios(ctx)
 	maps.Copy(tools, versions)
 	scenarios := []*scenario.Scenario{scenario.Generator(tools)}
 	scenarios = append(scenarios, scenario.Watchdogs(tools)...)
-	return append(append(scenarios, proxies...), life), nil
+	return append(append(scenarios, proxies...), onCluster...), nil
 }
 
 func choose(scenarios []*scenario.Scenario, pattern string) (chosen []*scenario.Scenario, err error) {

@@ -8,6 +8,9 @@
 //	└─ deploy-to-first-answer-ns ─┘                             └ first-byte-after-zero-ns ┘   └ delete-ns (answered)
 //	                                                                                          └ delete-to-nothing-ns
 //
+// And the wake of functions at zero by spares of the warm pool, which the chart has to be installed with, beside that of a plain
+// Deployment.
+//
 // The calls use connections that are open already, and images that are on the node. The cluster is that of OPENFAAS_URL,
 // OPENFAAS_USER, OPENFAAS_PASSWORD and KUBECONFIG. A turn that fails deletes its function.
 package cluster
