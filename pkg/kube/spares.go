@@ -171,6 +171,8 @@ func (c *Cluster) sparePod(namespace string, pool poolOf, watchdog WatchdogMetho
 		ReadinessProbe:  p.readiness(),
 		LivenessProbe:   p.liveness(),
 		SecurityContext: lockedDown(false),
+		// As for the function's own pods.
+		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 	}
 	spec := corev1.PodSpec{
 		Containers:                    []corev1.Container{container},

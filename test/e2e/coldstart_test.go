@@ -9,9 +9,11 @@ import (
 // TestColdStart_ToldToWhoAsks wakes functions with and without the watchdog, which tells of its start.
 func TestColdStart_ToldToWhoAsks(t *testing.T) {
 	t.Parallel()
+	namespace := newPool(t, 0)
 	for name, d := range map[string]deployment{"behind the watchdog": parrot(), "own entrypoint": probe(t)} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			d.Namespace = namespace
 			f := deploy(t, d)
 			f.awaitReplicas(t, 1)
 			ask := func() http.Header {
