@@ -107,6 +107,17 @@ func (s *Scenario) Told(g Goal) (measured, met string) {
 	return measured, "NOT MET"
 }
 
+// Sides are the medians of both sides of a goal, each over its own rounds; "-" where there is none.
+func (s *Scenario) Sides(g Goal) (of, over string) {
+	median := func(contestant string) string {
+		if all := slices.Collect(maps.Values(s.of(contestant, g.Metric))); len(all) > 0 {
+			return Format(g.Metric, middle(all))
+		}
+		return "-"
+	}
+	return median(g.Of), median(g.Over)
+}
+
 // Format writes a value in a unit that suits it; metric says what it is of.
 func Format(metric string, v float64) string {
 	switch {

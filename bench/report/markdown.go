@@ -24,11 +24,12 @@ func (r *Results) Markdown() string {
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", name, cell(tool.Version), Format("bytes", float64(tool.Bytes)))
 	}
 	b.WriteString("\n## Goals\n\nMedian over the rounds (least to most); a relation is taken within each round.\n\n")
-	b.WriteString("| scenario | goal | measured | |\n| --- | --- | --- | --- |\n")
+	b.WriteString("| scenario | goal | ours | theirs | measured | |\n| --- | --- | ---: | ---: | --- | --- |\n")
 	for _, s := range r.Scenarios {
 		for _, g := range s.Goals {
 			measured, met := s.Told(g)
-			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", s.Name, g.Wanted(), measured, met)
+			of, over := s.Sides(g)
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", s.Name, g.Wanted(), of, over, measured, met)
 		}
 	}
 	for _, s := range r.Scenarios {
@@ -90,11 +91,12 @@ func cell(text string) string {
 // GoalTable writes a line for each goal, for a terminal.
 func (r *Results) GoalTable(w io.Writer) error {
 	columns := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(columns, "SCENARIO\tGOAL\tMEASURED\t")
+	fmt.Fprintln(columns, "SCENARIO\tGOAL\tOURS\tTHEIRS\tMEASURED\t")
 	for _, s := range r.Scenarios {
 		for _, g := range s.Goals {
 			measured, met := s.Told(g)
-			fmt.Fprintf(columns, "%s\t%s\t%s\t%s\n", s.Name, g.Wanted(), measured, met)
+			of, over := s.Sides(g)
+			fmt.Fprintf(columns, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, g.Wanted(), of, over, measured, met)
 		}
 	}
 	return columns.Flush()

@@ -208,9 +208,9 @@ func TestGoalTable(t *testing.T) {
 	if err := example().GoalTable(&b); err != nil {
 		t.Fatal(err)
 	}
-	const want = `SCENARIO      GOAL                                MEASURED             
-proxy/c64     req/s, ours / nginx >= 1.00         1.20 (1.00 to 1.25)  met
-proxy/c64     p50-ns, ours - nginx <= 5.00 us     10 us (5.00 us to 10 us)  NOT MET
+	const want = `SCENARIO      GOAL                             OURS    THEIRS  MEASURED                   
+proxy/c64     req/s, ours / nginx >= 1.00      1000    1000    1.20 (1.00 to 1.25)        met
+proxy/c64     p50-ns, ours - nginx <= 5.00 us  50 us   45 us   10 us (5.00 us to 10 us)   NOT MET
 `
 	lines := strings.Fields(b.String())
 	for _, word := range strings.Fields(want) {

@@ -216,7 +216,7 @@ func proxyConnections(tools contest.Tools) *Scenario {
 	s := &Scenario{
 		Name: "proxy/connections",
 		About: fmt.Sprintf("Closed loop, %d connections that take turns, %d requests in flight, each for 100 ms in the function. "+
-			"Memory is what the proxy has grown by at its most, for each connection.", conns, inFlight),
+			"An error ends it. Memory is what the proxy has grown by at its most, for each connection.", conns, inFlight),
 		Plot: "rss-bytes/conn", Timed: true, Absent: map[string]string{},
 		Goals: []report.Goal{{Metric: "rss-bytes/conn", Relation: report.Value, Of: ours, AtMost: 64 << 10}},
 	}
