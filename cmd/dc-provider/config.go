@@ -19,6 +19,8 @@ import (
 type config struct {
 	gatewayListen     string
 	providerListen    string
+	tlsListen         string
+	tlsDir            string
 	metricsListen     string
 	kubeconfig        string
 	ownNamespace      string
@@ -66,6 +68,8 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	}
 	flags.StringVar(&c.gatewayListen, "listen", ":8080", "`address` that serves clients as an OpenFaaS gateway does")
 	flags.StringVar(&c.providerListen, "provider-listen", ":8081", "`address` that serves a stock OpenFaaS gateway as a provider does")
+	flags.StringVar(&c.tlsListen, "tls-listen", "", "`address` that serves clients with TLS, by HTTP/2 and HTTP/1.1; empty means none")
+	flags.StringVar(&c.tlsDir, "tls-dir", "/var/secrets/tls", "`folder` with the files tls.crt and tls.key, which are read again when they change")
 	flags.StringVar(&c.metricsListen, "metrics-listen", ":8082", "`address` that answers Prometheus at /metrics")
 	flags.StringVar(&c.kubeconfig, "kubeconfig", getenv("KUBECONFIG"), "`file` to reach the cluster with; empty means from inside a pod")
 	flags.StringVar(&c.ownNamespace, "namespace", orDefault(getenv("POD_NAMESPACE"), "openfaas"), "`namespace` that the provider itself runs in")

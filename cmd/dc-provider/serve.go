@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -50,6 +51,40 @@ type server struct {
 
 // listen begins to answer on address by handler and, unless it is nil, by calls, which passes on to handler what is not for it.
 func listen(log *slog.Logger, address string, handler http.Handler, calls func(*http1.Exchange)) (*server, error) {
+	s, err := open(log, address, handler)
+	if err != nil {
+		return nil, err
+	}
+	serve := s.http.Serve
+	if calls != nil {
+		if s.front, err = s.newFront(calls); err != nil {
+			return nil, errors.Join(err, s.listener.Close())
+		}
+		serve = s.front.Serve
+	}
+	go func() { s.failed <- serve(s.listener) }()
+	s.log.Info("listening")
+	return s, nil
+}
+
+// listenTLS is listen behind TLS, with the certificate of a folder. All of it is net/http's.
+func listenTLS(log *slog.Logger, address string, handler http.Handler, folder string) (*server, error) {
+	cert, err := newCertificate(log, folder)
+	if err != nil {
+		return nil, err
+	}
+	s, err := open(log, address, handler)
+	if err != nil {
+		return nil, err
+	}
+	s.http.TLSConfig = &tls.Config{GetCertificate: cert.get, MinVersion: tls.VersionTLS12}
+	go func() { s.failed <- s.http.ServeTLS(s.listener, "", "") }()
+	s.log.Info("listening with TLS")
+	return s, nil
+}
+
+// open takes the address, and answers nobody yet.
+func open(log *slog.Logger, address string, handler http.Handler) (*server, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
@@ -59,17 +94,12 @@ func listen(log *slog.Logger, address string, handler http.Handler, calls func(*
 		Handler:           s,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
+		Protocols:         new(http.Protocols),
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	serve := s.http.Serve
-	if calls != nil {
-		if s.front, err = s.newFront(calls); err != nil {
-			return nil, errors.Join(err, listener.Close())
-		}
-		serve = s.front.Serve
-	}
-	go func() { s.failed <- serve(listener) }()
-	s.log.Info("listening")
+	s.http.Protocols.SetHTTP1(true)
+	s.http.Protocols.SetHTTP2(true)            // with TLS, where the client asks for it
+	s.http.Protocols.SetUnencryptedHTTP2(true) // without, where the client begins with it
 	return s, nil
 }
 
@@ -143,10 +173,10 @@ func (s *server) end() error {
 	return err
 }
 
-// listeners are the gateway's and the provider's.
-type listeners struct{ gateway, provider *server }
+// listeners are the gateway's and the provider's, and the gateway's with TLS, or nil.
+type listeners struct{ gateway, provider, secure *server }
 
-// openListeners begins to answer on both or on none.
+// openListeners begins to answer on all or on none.
 func openListeners(log *slog.Logger, cfg config, gateway, provider http.Handler, calls func(*http1.Exchange)) (l listeners, err error) {
 	if l.gateway, err = listen(log, cfg.gatewayListen, gateway, calls); err != nil {
 		return listeners{}, err
@@ -154,12 +184,24 @@ func openListeners(log *slog.Logger, cfg config, gateway, provider http.Handler,
 	if l.provider, err = listen(log, cfg.providerListen, provider, calls); err != nil {
 		return listeners{}, errors.Join(err, l.gateway.end())
 	}
+	if cfg.tlsListen == "" {
+		return l, nil
+	}
+	if l.secure, err = listenTLS(log, cfg.tlsListen, gateway, cfg.tlsDir); err != nil {
+		return listeners{}, errors.Join(err, l.gateway.end(), l.provider.end())
+	}
 	return l, nil
 }
 
 // wait returns when ctx ends, or an error when a listener breaks.
 func (l listeners) wait(ctx context.Context) error {
+	var secureFailed chan error
+	if l.secure != nil {
+		secureFailed = l.secure.failed
+	}
 	select {
+	case err := <-secureFailed:
+		return fmt.Errorf("serve clients with TLS: %w", err)
 	case err := <-l.gateway.failed:
 		return fmt.Errorf("serve clients: %w", err)
 	case err := <-l.provider.failed:
@@ -170,15 +212,22 @@ func (l listeners) wait(ctx context.Context) error {
 }
 
 func (l listeners) announce() {
+	if l.secure != nil {
+		l.secure.announce()
+	}
 	l.gateway.announce()
 	l.provider.announce()
 }
 
-// drain ends the gateway's first: calls that wait on it for a replica go on when the replica's watchdog tells the provider's
+// drain ends the gateway's first, that with TLS before the other: calls that wait on it for a replica go on when the replica's watchdog tells the provider's
 // listener that it is ready.
 func (l listeners) drain(ctx context.Context) error {
 	if l.gateway == nil {
 		return nil // never opened
 	}
-	return errors.Join(l.gateway.drain(ctx), l.provider.drain(ctx))
+	var err error
+	if l.secure != nil {
+		err = l.secure.drain(ctx)
+	}
+	return errors.Join(err, l.gateway.drain(ctx), l.provider.drain(ctx))
 }
