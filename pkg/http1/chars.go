@@ -1,5 +1,7 @@
 package http1
 
+import "encoding/binary"
+
 // lower maps the characters of a token (RFC 9110, section 5.6.2) to lower case, and all others to 0.
 var lower = func() (t [256]byte) {
 	for _, c := range "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz" {
@@ -53,6 +55,23 @@ func all(b []byte, allowed *[256]bool) bool {
 		}
 	}
 	return true
+}
+
+// isContent is all(b, &content), eight characters at a time: most of a head is values.
+func isContent(b []byte) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for len(b) >= 8 {
+		// The high bit of each character that is below a blank, or DEL, becomes set; and perhaps that of one above such a one, which the
+		// table then finds to be none.
+		word := binary.LittleEndian.Uint64(b)
+		low := (word - ones*' ') & ^word
+		del := word ^ ones*0x7f
+		if (low | (del-ones) & ^del)&highs != 0 && !all(b[:8], &content) {
+			return false
+		}
+		b = b[8:]
+	}
+	return all(b, &content)
 }
 
 // equalFold compares tokens without regard to case.

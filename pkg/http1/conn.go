@@ -172,6 +172,10 @@ func (c *conn) next() bool {
 }
 
 func (c *conn) handle(x *Exchange) {
+	if c.srv.spin.limit <= 0 {
+		c.srv.cfg.Handler(x) // nobody asks how many there are
+		return
+	}
 	c.srv.spin.busy.Add(1)
 	defer c.srv.spin.busy.Add(-1)
 	c.srv.cfg.Handler(x)

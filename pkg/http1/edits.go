@@ -19,18 +19,18 @@ func (e *Edits) Drop(name string) { e.drop = append(e.drop, name) }
 // Add adds a field. What must not stand in a value becomes a blank.
 func (e *Edits) Add(name, value string) {
 	e.begin(name)
-	for i := range len(value) {
-		e.put(value[i])
-	}
+	from := len(e.add)
+	e.add = append(e.add, value...)
+	blank(e.add[from:])
 	e.end()
 }
 
 // AddBytes is Add for a value that is not kept.
 func (e *Edits) AddBytes(name string, value []byte) {
 	e.begin(name)
-	for _, c := range value {
-		e.put(c)
-	}
+	from := len(e.add)
+	e.add = append(e.add, value...)
+	blank(e.add[from:])
 	e.end()
 }
 
@@ -52,11 +52,16 @@ func (e *Edits) begin(name string) {
 	e.add = append(e.add, ": "...)
 }
 
-func (e *Edits) put(c byte) {
-	if !content[c] {
-		c = ' '
+// blank makes a blank of what must not stand in a value.
+func blank(value []byte) {
+	if isContent(value) {
+		return
 	}
-	e.add = append(e.add, c)
+	for i, c := range value {
+		if !content[c] {
+			value[i] = ' '
+		}
+	}
 }
 
 func (e *Edits) end() { e.add = append(e.add, "\r\n"...) }

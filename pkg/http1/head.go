@@ -165,7 +165,7 @@ func parseField(line []byte) (Field, error) {
 		return f, errFold
 	case !isToken(f.Name):
 		return f, errName
-	case !all(f.Value, &content):
+	case !isContent(f.Value):
 		return f, errValue
 	}
 	f.kind = kindOf(f.Name)
@@ -461,7 +461,7 @@ func (r *Response) parse(head, method []byte, mostFields int) error {
 	if len(line) < 12 || string(line[:7]) != "HTTP/1." || line[7] != '0' && line[7] != '1' || line[8] != ' ' || len(line) > 12 && line[12] != ' ' {
 		return errStatusLine
 	}
-	if line[9] < '1' || line[9] > '9' || !isDigit(line[10]) || !isDigit(line[11]) || !all(line, &content) {
+	if line[9] < '1' || line[9] > '9' || !isDigit(line[10]) || !isDigit(line[11]) || !isContent(line) {
 		return errStatusLine
 	}
 	r.minor = line[7] - '0'

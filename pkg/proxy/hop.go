@@ -154,8 +154,7 @@ func (h *hop) identify() {
 	if h.forwardedFor != nil {
 		to.Drop(headerForwardedFor)
 	}
-	var peer [64]byte
-	h.addForwarded(appendPeer(peer[:0], h.x))
+	h.addForwarded([]byte(h.x.RemoteIP()))
 	to.AddBytes(headerForwardedFor, h.forwardedFor)
 	setForwardedField(to, headerForwardedHost, host, h.x.Host)
 	setForwardedField(to, headerForwardedProto, proto, plainScheme)
@@ -198,11 +197,6 @@ func (h *hop) addForwarded(element []byte) {
 	})
 }
 
-// appendPeer appends the address of the client, without its port.
-func appendPeer(b []byte, x *http1.Exchange) []byte {
-	return x.RemoteAddr().AddrPort().Addr().Unmap().AppendTo(b)
-}
-
 // serve makes the call and answers. path is that of cutRoute.
 func (h *hop) serve(path []byte) {
 	h.target = path
@@ -221,7 +215,7 @@ func (h *hop) newEntry() *accessEntry {
 	path, _, _ := bytes.Cut(h.target, []byte("?"))
 	return &accessEntry{
 		callID: bounded(string(h.callID)), method: bounded(string(h.x.Method)), path: bounded(string(path)),
-		caller: string(appendPeer(nil, h.x)), forwardedFor: bounded(string(h.forwardedFor)),
+		caller: h.x.RemoteIP(), forwardedFor: bounded(string(h.forwardedFor)),
 	}
 }
 
