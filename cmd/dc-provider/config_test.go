@@ -110,10 +110,10 @@ func TestParseConfig_Refuses(t *testing.T) {
 
 func TestRun_HelpAndVersion(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	if err := run([]string{"--help"}, noEnv, &stdout, &stderr); err != nil || !strings.Contains(stderr.String(), "-function-namespace") {
+	if err := run([]string{"--help"}, noEnv, nil, &stdout, &stderr); err != nil || !strings.Contains(stderr.String(), "-function-namespace") {
 		t.Errorf("--help: %v, %q", err, stderr.String())
 	}
-	if err := run([]string{"--version"}, noEnv, &stdout, &stderr); err != nil || !strings.HasPrefix(stdout.String(), "dev") {
+	if err := run([]string{"--version"}, noEnv, nil, &stdout, &stderr); err != nil || !strings.HasPrefix(stdout.String(), "dev") {
 		t.Errorf("--version: %v, %q", err, stdout.String())
 	}
 	if _, err := parseConfig([]string{"-h"}, noEnv, &stderr); !errors.Is(err, flag.ErrHelp) {

@@ -203,6 +203,7 @@ func (p *provider) newAPI(s secrets) (*handlers.API, error) {
 		Namespaces:       p.cluster,
 		Logs:             p.cluster,
 		Heaps:            p.store,
+		HeapQuotaBytes:   p.cfg.heapQuotaBytes,
 		Usage:            used,
 		Invoke:           p.proxy,
 		Invocations:      p.proxy.Invocations,

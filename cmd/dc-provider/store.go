@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -196,4 +197,19 @@ func (s *store) List(ctx context.Context, h heapstore.Heap, prefix, after string
 		return nil, "", err
 	}
 	return b.List(ctx, h, prefix, after, limit)
+}
+
+// Snapshot is a copy of the store's file, if the store is one.
+func (s *store) Snapshot(ctx context.Context) (*os.File, error) {
+	b, err := s.wait(ctx)
+	if err != nil {
+		return nil, err
+	}
+	file, ok := b.(interface {
+		Snapshot(ctx context.Context) (*os.File, error)
+	})
+	if !ok {
+		return nil, heapstore.ErrNoSnapshot
+	}
+	return file.Snapshot(ctx)
 }

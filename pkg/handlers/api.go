@@ -97,6 +97,9 @@ type Config struct {
 	// DefaultNamespace is meant where a request names none. Empty means openfaas-fn.
 	DefaultNamespace string
 
+	// HeapQuotaBytes is what a contract may keep whose annotation names no quota. It is only told.
+	HeapQuotaBytes int64
+
 	// Version is what /system/info tells.
 	Version types.VersionInfo
 

@@ -14,6 +14,23 @@
 //	                                       ▼              ▼
 //	                                  OpenFaaS's own   table: error ─► status, one line of text
 //
+// # Heaps
+//
+//	GET    /heap/NAME                 keys: {"keys": [...], "next": "..."}; prefix, after, limit; next is the next one's after
+//	GET    /heap/NAME?view=entries    {"entries": [{"key", "version", "bytes", "call_id", "at"}], "next"}: who wrote it last, and when
+//	GET    /heap/NAME?view=usage      {"keys", "bytes", "quota_bytes"}
+//	GET    /heap/NAME?view=export     a line of JSON for each key: {"key", "value", "version", "call_id", "at"}; prefix, after
+//	POST   /heap/NAME                 import of such lines, of which key and value count: {"imported": LINES}
+//	GET    /heap/NAME/KEY             the value; ETag is its version, X-Heap-Call-Id and Last-Modified tell of its last write
+//	PUT    /heap/NAME/KEY             sets it to the JSON of the body: 204 and the new ETag, 412 if If-Match or If-None-Match: * fails
+//	DELETE /heap/NAME/KEY             204, whether it was there or not, unless If-Match says that it must be
+//	GET    /heap-backup               a copy of the store's file, as it was at one moment: 501 where the heaps are in a database
+//
+// An export is a key at a time and no snapshot, and one that breaks off is gone on with by after. An import is a few hundred lines
+// at a time: when it stops at a line, those before it are in, which the answer counts, and to send all of it again comes to the same.
+// Memory is bounded in both. What an operator writes takes its place between the contract's commits: an invocation that has read
+// the key before and writes it after does not see it, unless it compares and sets.
+//
 // A request that is about a namespace may name it in its body, its query or not at all (see resolve.go): clients differ.
 //
 // # Guarantees

@@ -66,6 +66,8 @@ var table = []row{
 	{is: heapstore.ErrKeyTooLarge, status: http.StatusRequestEntityTooLarge},
 	{is: heapstore.ErrValueTooLarge, status: http.StatusRequestEntityTooLarge},
 	{is: heapstore.ErrQuota, status: http.StatusRequestEntityTooLarge},
+	{is: heapstore.ErrCondition, status: http.StatusPreconditionFailed},
+	{is: heapstore.ErrNoSnapshot, status: http.StatusNotImplemented},
 	// The contract chose the key, and not the caller.
 	{is: heapstore.ErrBadKey, status: http.StatusBadGateway},
 	{is: heapstore.ErrLocked, status: http.StatusServiceUnavailable, retry: wakeSeconds,

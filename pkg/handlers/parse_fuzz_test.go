@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"bytes"
 	"net/http"
 	"net/url"
 	"strings"
@@ -122,6 +123,63 @@ func FuzzOneLine(f *testing.F) {
 		line := oneLine(s)
 		if strings.ContainsAny(line, "\r\n\x00\u0085\u2028\u2029") || len(line) > 3*maxLine+3 {
 			t.Fatalf("%q", line)
+		}
+	})
+}
+
+func FuzzParseConditions(f *testing.F) {
+	for _, seed := range []string{"", "*", `"1"`, `"0"`, "1", `W/"1"`, `"1","2"`, `"18446744073709551615"`, `""`, `"`, `"+1"`} {
+		f.Add(seed, true)
+		f.Add(seed, false)
+	}
+	f.Fuzz(func(t *testing.T, s string, match bool) {
+		name := "If-None-Match"
+		if match {
+			name = "If-Match"
+		}
+		conditions, err := parseConditions(http.Header{name: {s}}, "k")
+		if err != nil {
+			wantTold(t, err)
+			return
+		}
+		c := conditions[0]
+		switch {
+		case len(conditions) != 1 || c.Key != "k",
+			s == "*" && match && c.Version != function.AnyVersion,
+			s == "*" && !match && c.Version != 0,
+			s != "*" && (!match || etag(c.Version) != s || c.Version == 0):
+			t.Fatalf("%s: %q gives %+v", name, s, conditions)
+		}
+	})
+}
+
+// FuzzParseImportLine checks that a line that is taken is exported as what it meant.
+func FuzzParseImportLine(f *testing.F) {
+	for _, seed := range []string{
+		"", " ", `{"key":"a","value":1}`, `{"key":"","value":1}`, `{"key":"a"}`, `{"key":"a","value":null}`, `{"key":"\ud800","value":1}`,
+		`{"key":"\ufffd","value":"\ud800"}`, `{"value":{ "a" : [1.0, 2e5] },"key":"ü\u0000","version":3,"at":"x"}`, `[]`, `{"key":"a","value":1}{}`, "{\"key\":\"\xff\"}",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		write, err := parseImportLine(line)
+		if err != nil {
+			wantTold(t, err)
+			return
+		}
+		if write.Key == "" {
+			if len(bytes.TrimSpace(line)) != 0 {
+				t.Fatalf("%q is left out", line)
+			}
+			return
+		}
+		exported, err := encodeLines([]function.HeapEntry{{Key: write.Key, Value: write.Value, Version: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := parseImportLine(exported)
+		if err != nil || again.Key != write.Key || !bytes.Equal(again.Value, write.Value) || bytes.Count(exported, []byte("\n")) != 1 {
+			t.Fatalf("%q is exported as %q, which is %+v, %v", line, exported, again, err)
 		}
 	})
 }

@@ -42,7 +42,7 @@ func TestRouter_Semantics(t *testing.T) {
 		{both, "POST", "/healthz", 405, ""},
 		{gateway, "HEAD", "/healthz", 405, ""},
 		{gateway, "HEAD", "/heap/cow/k", 405, ""},
-		{gateway, "PUT", "/heap/cow/k", 405, ""},
+		{gateway, "PATCH", "/heap/cow/k", 405, ""},
 		{both, "GET", "/healthz", 200, ""},
 		{provider, "HEAD", "/healthz", 200, ""},
 		{both, "GET", "//system//functions", 301, "/system/functions"},

@@ -42,6 +42,8 @@ var (
 	ErrUnknown = errors.New("the heap store broke off while it committed, and the outcome is not known")
 	// ErrSchema: the file or database is no heap store, or one whose layout this version does not know.
 	ErrSchema = errors.New("unknown heap store layout")
+	// ErrNoSnapshot: the store has no file to copy; its database has backups of its own.
+	ErrNoSnapshot = errors.New("the heaps are in a database: back it up with its own tools, such as pg_dump")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("heap store is closed")
 )

@@ -1,0 +1,162 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/dragonchain/dc-provider/pkg/heapstore"
+)
+
+// Snapshot returns a copy of the whole file as it was at one moment, between two commits, while the store goes on. The copy is
+// made before Snapshot returns, beside the store's file and with no name, so that nothing is left of it when it is closed or the
+// process dies: its reader may be as slow as it likes, which one of the store's own transactions would make the file grow for. A
+// disk without room for it gives an error.
+func (s *Store) Snapshot(ctx context.Context) (snapshot *os.File, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	file, err := os.CreateTemp(filepath.Dir(s.db.Path()), ".snapshot-*")
+	if err != nil {
+		return nil, fmt.Errorf("copy heap store: %w", err)
+	}
+	err = errors.Join(os.Remove(file.Name()), s.db.View(func(tx *bbolt.Tx) error {
+		_, err := tx.WriteTo(&cancelled{ctx: ctx, to: file})
+		return err
+	}))
+	if err == nil {
+		_, err = file.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+			err = heapstore.ErrClosed
+		}
+		return nil, errors.Join(fmt.Errorf("copy heap store: %w", err), file.Close())
+	}
+	return file, nil
+}
+
+// cancelled ends a copy whose reader has gone.
+type cancelled struct {
+	ctx context.Context
+	to  io.Writer
+}
+
+func (c *cancelled) Write(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.to.Write(p)
+}
+
+// Restore makes the file at path of a snapshot. It takes the snapshot only if it is whole: of a schema that Open knows, and
+// without damage. A store that was there is kept beside it, with ".replaced" behind its name, in place of an earlier one; if a
+// process has it open, the error wraps heapstore.ErrLocked and nothing is changed. Until the new file is in its place, under
+// its name, and on the disk, the old one is.
+func Restore(snapshot io.Reader, path string) error {
+	if err := restore(snapshot, path); err != nil {
+		return fmt.Errorf("restore heap store %q: %w", path, err)
+	}
+	return nil
+}
+
+func restore(snapshot io.Reader, path string) (err error) {
+	file, err := os.CreateTemp(filepath.Dir(path), ".restore-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(file.Name()))
+		}
+	}()
+	_, err = io.Copy(file, snapshot)
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	if err := checkSnapshot(file.Name()); err != nil {
+		return err
+	}
+	release, err := setAside(path)
+	if err != nil {
+		return err
+	}
+	err = os.Rename(file.Name(), path)
+	return errors.Join(err, release(), syncFolder(path))
+}
+
+// checkSnapshot refuses a file that Open would refuse, or that is damaged. It changes nothing in it.
+func checkSnapshot(path string) error {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true})
+	if err != nil {
+		return openError(err)
+	}
+	return errors.Join(checkPages(db, path), db.Close())
+}
+
+func checkPages(db *bbolt.DB, path string) (err error) {
+	// bbolt says so where a page is not what it should be.
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("%w: damaged: %v", heapstore.ErrSchema, cause)
+		}
+	}()
+	err = db.View(func(tx *bbolt.Tx) error {
+		// First of all: to read a page that is not in the file would end the process.
+		if info, err := os.Stat(path); err != nil || info.Size() < tx.Size() {
+			return errors.Join(err, fmt.Errorf("%w: the file broke off: %d bytes are needed", heapstore.ErrSchema, tx.Size()))
+		}
+		var damage error
+		for found := range tx.Check() { // to its end, which frees the goroutine that looks
+			damage = errors.Join(damage, found)
+		}
+		return damage
+	})
+	if err != nil {
+		return err
+	}
+	found, err := schemaOf(db)
+	if err == nil && !readable(found) {
+		err = fmt.Errorf("%w: the snapshot has schema %q, this version of the program knows schema %d", heapstore.ErrSchema, found, schemaVersion)
+	}
+	return err
+}
+
+// readable reports whether Open takes a file of a schema.
+func readable(schema string) bool {
+	n, err := strconv.Atoi(schema)
+	return err == nil && n >= 1 && n <= schemaVersion
+}
+
+// setAside gives the file at path another name, if there is one, and keeps it from being opened until release is called: a
+// provider that starts meanwhile finds the new one.
+func setAside(path string) (release func() error, err error) {
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return func() error { return nil }, nil
+	}
+	// The least that takes the lock. What is in the file does not matter: it may be damaged, which is a reason to restore.
+	old, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := lock(old); err != nil {
+		return nil, errors.Join(err, old.Close())
+	}
+	// A link and not a rename: if what follows fails, the old file is where it was.
+	aside := path + ".replaced"
+	err = os.Remove(aside)
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	if err := errors.Join(err, os.Link(path, aside)); err != nil {
+		return nil, errors.Join(err, old.Close())
+	}
+	return old.Close, nil
+}
