@@ -258,4 +258,3 @@ func TestHeap_Backup(t *testing.T) {
 }
 
 var _ handlers.Heaps = (*bolt.Store)(nil)
-
