@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,6 +31,7 @@ type config struct {
 	basicAuthDir      string
 	readyKeyFile      string
 	readyURL          string
+	heapAddress       netip.AddrPort
 	watchdogImage     string
 	watchdog          string
 	pool              poolConfig
@@ -118,6 +120,11 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	var err error
 	if c.store, err = parseStore(orDefault(store, orDefault(getenv("DC_STORE"), defaultStore))); err != nil {
 		return config{}, err
+	}
+	if c.readyURL != "" { // or watchdogs have no secret to ask with
+		if c.heapAddress, err = heapAddress(getenv("POD_IP"), c.providerListen); err != nil {
+			return config{}, err
+		}
 	}
 	if c.heapQuotaBytes, err = function.ParseBytes(quota); err != nil {
 		return config{}, fmt.Errorf("heap quota: %w", err)

@@ -86,7 +86,7 @@ func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err
 		return nil, err
 	}
 	if contracts, err = invoke.New(invoke.Config{
-		Store: p.store, Call: p.proxy.RoundTrip, Error: handlers.ErrorWriter(log),
+		Store: p.store, HeapURL: heapURL(s.readyKey, cfg.heapAddress), Call: p.proxy.RoundTrip, Error: handlers.ErrorWriter(log),
 		BodyTimeout: cfg.callTimeout, AnswerTimeout: cfg.callTimeout, Log: log,
 	}); err != nil {
 		return nil, err
@@ -107,7 +107,7 @@ func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err
 	}); err != nil {
 		return nil, err
 	}
-	if p.api, err = p.newAPI(s); err != nil {
+	if p.api, err = p.newAPI(s, contracts); err != nil {
 		return nil, err
 	}
 	return p, p.registerMetrics()
@@ -183,8 +183,12 @@ func (p *provider) onDelete(ctx context.Context, f *function.Function) error {
 	return nil
 }
 
-func (p *provider) newAPI(s secrets) (*handlers.API, error) {
+func (p *provider) newAPI(s secrets, contracts *invoke.Invoker) (*handlers.API, error) {
 	ready, err := handlers.NewReadyPush(s.readyKey, p.cluster.Lookup, p.cluster.MarkReady)
+	if err != nil {
+		return nil, err
+	}
+	contractHeap, err := handlers.NewContractHeap(s.readyKey, contracts.View)
 	if err != nil {
 		return nil, err
 	}
@@ -209,6 +213,7 @@ func (p *provider) newAPI(s secrets) (*handlers.API, error) {
 		Invocations:      p.proxy.Invocations,
 		Metrics:          p.metrics,
 		Ready:            ready,
+		ContractHeap:     contractHeap,
 		Credentials:      func() (string, string) { return s.user, s.password },
 		Healthy:          p.cluster.Healthy,
 		DefaultNamespace: p.cfg.functionNamespace,

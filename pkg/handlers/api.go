@@ -87,6 +87,9 @@ type Config struct {
 	// error that wraps function.ErrNotFound tells that it is none of ours. nil leaves the route out.
 	Spare func(ctx context.Context, pod string, ip netip.Addr) error
 
+	// ContractHeap answers contracts that ask for their heap, on the provider's listener. nil leaves the route out.
+	ContractHeap *ContractHeap
+
 	// Credentials gives the one user and its password, without blanks around them. It is asked for every request, so that
 	// a rotated password takes effect at once. While either is empty nobody is let in.
 	Credentials func() (user, password string)

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/gorilla/mux"
+
+	"github.com/dragonchain/dc-provider/pkg/function/readypush"
 )
 
 // handler answers a request or returns why it cannot; then it has written nothing.
@@ -26,7 +28,7 @@ type route struct {
 
 // rawPrefixes are where a path is data: a function's own path, a heap's key. There // and .. are the caller's, so that
 // the router's redirect to a cleaned path would lose something.
-var rawPrefixes = []string{"/function/", "/heap/"}
+var rawPrefixes = []string{"/function/", "/heap/", readypush.HeapPath}
 
 // router answers the routes, and /function/ by invoke.
 func (a *API) router(routes []route, invoke http.Handler) http.Handler {

@@ -40,6 +40,9 @@ func (a *API) Provider() http.Handler {
 	if a.cfg.Spare != nil {
 		routes = append(routes, route{method: "POST", path: assignment.CallPath, serve: a.spareCalls, open: true})
 	}
+	if a.cfg.ContractHeap != nil {
+		routes = append(routes, a.cfg.ContractHeap.routes()...)
+	}
 	return a.router(routes, a.cfg.Invoke)
 }
 

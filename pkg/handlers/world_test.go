@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -22,7 +23,13 @@ import (
 	"github.com/dragonchain/dc-provider/pkg/heapstore/bolt"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(contractVariable) != "" {
+		runContract()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	user     = "admin"

@@ -22,7 +22,15 @@ type answer struct {
 	trailer http.Header
 	// bodiless answers cannot have a body, whatever the contract meant to say.
 	bodiless bool
+	// viewWrites and conditions are what the contract has left in its View in the course of the call.
+	viewWrites []function.HeapWrite
+	conditions []function.HeapCondition
+	// writer is the call id that is kept with what the call writes, whoever chose it.
+	writer string
 }
+
+// succeeded reports whether the contract says that it did its work: what it has written counts then.
+func (a answer) succeeded() bool { return a.status >= 200 && a.status <= 299 }
 
 // readAnswer reads an answer of at most limit bytes to its end.
 func readAnswer(response *http.Response, head bool, limit int64) (answer, error) {
@@ -63,7 +71,7 @@ func tooLarge(limit int64) error {
 // writes returns what the answer puts in the heap. limit bounds the decoded body. An error wraps ErrUnstorable or
 // ErrAnswerTooLarge.
 func (a answer) writes(limit int64) ([]function.HeapWrite, error) {
-	if a.status < 200 || a.status > 299 || a.bodiless {
+	if !a.succeeded() || a.bodiless {
 		return nil, nil
 	}
 	text, err := a.text(limit)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"time"
@@ -29,6 +30,9 @@ var errSlowAnswer = fmt.Errorf("the contract's answer did not end in time: %w", 
 // commit has begun, Commit returns an error and writes nothing. A commit whose call id has taken effect before is refused
 // with function.ErrConflict, and Recorded then has what was recorded of it.
 type Store interface {
+	// Get and List are as package heapstore's are; what is not there is a function.ErrNotFound.
+	Get(ctx context.Context, heap function.Heap, key string) (function.HeapEntry, error)
+	List(ctx context.Context, heap function.Heap, prefix, after string, limit int) (keys []string, next string, err error)
 	Recorded(ctx context.Context, heap function.Heap, callID string) (r function.Record, found bool, err error)
 	Commit(ctx context.Context, heap function.Heap, c function.Commit) error
 }
@@ -40,6 +44,9 @@ type Config struct {
 	// body can be read again through GetBody. Call takes the headers of one connection off both. If ctx ends, so does the
 	// reading of the answer.
 	Call func(ctx context.Context, f *function.Function, request *http.Request) (*http.Response, error)
+	// HeapURL is where a replica of f reads and writes its heap in the course of the call that id names; empty if it cannot. nil
+	// means that none can.
+	HeapURL func(f *function.Function, id string) string
 	// Error answers a caller whose invocation failed.
 	Error func(w http.ResponseWriter, r *http.Request, err error)
 	// MaxBodyBytes bounds a request's body, MaxAnswerBytes an answer, as sent and decoded. 0 means 8 MiB each; negative is
@@ -60,6 +67,8 @@ type Invoker struct {
 	cfg Config
 	// running are the calls with an id that are under way.
 	running running
+	// views are the heaps of the calls under way.
+	views views
 }
 
 // New returns an Invoker. It starts nothing.
@@ -141,11 +150,34 @@ func (i *Invoker) invoke(w http.ResponseWriter, r *http.Request, f *function.Fun
 
 // run makes the call and commits its effects.
 func (i *Invoker) run(f *function.Function, request *http.Request, c call) (answer, error) {
-	got, err := i.call(request.Context(), f, request)
-	if err != nil {
-		return answer{}, err
+	for attempt := 1; ; attempt++ {
+		got, err := i.call(request.Context(), f, request)
+		if err != nil {
+			return answer{}, err
+		}
+		if err := i.commit(request.Context(), f, c, got); !errors.Is(err, ErrContended) || attempt == contendedAttempts {
+			return got, err
+		}
+		if err := pause(request.Context(), attempt); err != nil {
+			return answer{}, err
+		}
+		request.Body, _ = request.GetBody() // never fails, see setBody
 	}
-	return got, i.commit(request.Context(), f, c, got)
+}
+
+// contendedAttempts is how often a call is made at most, as long as others change what it has compared.
+const contendedAttempts = 8
+
+// pause lets those who contend commit one after the other: up to 2, 4, 8, ... ms, at random.
+func pause(ctx context.Context, attempt int) error {
+	timer := time.NewTimer(rand.N(time.Millisecond << attempt))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // request is the caller's request with its body in memory, so that a call that reached no endpoint can be made again.
@@ -212,16 +244,27 @@ func bodyError(ctx context.Context, err error) error {
 }
 
 // call makes the call and reads the answer to its end: half an answer must not be committed.
-func (i *Invoker) call(ctx context.Context, f *function.Function, request *http.Request) (answer, error) {
+func (i *Invoker) call(ctx context.Context, f *function.Function, request *http.Request) (got answer, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	defer func() { got.writer = request.Header.Get(headerCallID) }()
+	// Nobody else may name one.
+	request.Header.Del(HeaderHeapURL)
+	if i.cfg.HeapURL != nil {
+		id, view := i.views.open(f, i.cfg.Store)
+		defer i.views.close(id)
+		defer func() { got.viewWrites, got.conditions = view.end() }()
+		if url := i.cfg.HeapURL(f, id); url != "" {
+			request.Header.Set(HeaderHeapURL, url)
+		}
+	}
 	response, err := i.cfg.Call(ctx, f, request)
 	if err != nil {
 		return answer{}, err
 	}
 	timer := time.AfterFunc(i.cfg.AnswerTimeout, func() { cancel(errSlowAnswer) })
 	defer timer.Stop()
-	got, err := readAnswer(response, request.Method == http.MethodHead, i.cfg.MaxAnswerBytes)
+	got, err = readAnswer(response, request.Method == http.MethodHead, i.cfg.MaxAnswerBytes)
 	// What Close could tell concerns a connection that is of no further use; the answer is whole or err says why not.
 	_ = response.Body.Close()
 	if err != nil {
@@ -248,17 +291,26 @@ func (i *Invoker) commit(ctx context.Context, f *function.Function, c call, got 
 	if err != nil {
 		return fmt.Errorf("invoke %q: %w", f.Ref, err)
 	}
+	var conditions []function.HeapCondition
+	if got.succeeded() {
+		// The answer's own writes come last, and count.
+		writes, conditions = append(got.viewWrites, writes...), got.conditions
+	}
 	id := c.id
 	if !got.hasEffect() {
 		id = ""
 	}
-	if len(writes) == 0 && id == "" {
+	if len(writes) == 0 && len(conditions) == 0 && id == "" {
 		return nil
 	}
 	start := time.Now()
 	if err := i.cfg.Store.Commit(ctx, f.Heap(), function.Commit{
-		Writes: writes, QuotaBytes: f.Policy.HeapQuotaBytes, CallID: id, Record: function.Record{Digest: c.digest, Answer: got.record()},
+		Writes: writes, Conditions: conditions, Writer: got.writer, QuotaBytes: f.Policy.HeapQuotaBytes, CallID: id,
+		Record: function.Record{Digest: c.digest, Answer: got.record()},
 	}); err != nil {
+		if errors.Is(err, function.ErrCondition) {
+			return fmt.Errorf("invoke %q: %w", f.Ref, ErrContended)
+		}
 		return err
 	}
 	i.cfg.Log.DebugContext(ctx, "invocation committed", "function", f.Name, "namespace", f.Namespace,

@@ -515,6 +515,14 @@ func (storeFunc) Recorded(context.Context, function.Heap, string) (r function.Re
 	return r, false, nil
 }
 
+func (storeFunc) Get(context.Context, function.Heap, string) (function.HeapEntry, error) {
+	return function.HeapEntry{}, function.ErrNotFound
+}
+
+func (storeFunc) List(context.Context, function.Heap, string, string, int) (keys []string, next string, err error) {
+	return nil, "", function.ErrNotFound
+}
+
 func (s storeFunc) Commit(ctx context.Context, heap function.Heap, c function.Commit) error {
 	return s(ctx, heap, c)
 }

@@ -166,6 +166,9 @@ func (p *plan) watchdogEnv(values map[string]string) {
 	if p.readyURL != "" {
 		values["DC_READY_URL"] = p.readyURL
 		values["DC_READY_TOKEN"] = readypush.DeriveToken(p.readyKey, p.fn.Ref.String(), p.fn.ID).Hex()
+		if p.fn.Policy.Heap {
+			values["DC_HEAP_PORT"] = strconv.Itoa(readypush.HeapPort)
+		}
 	}
 }
 

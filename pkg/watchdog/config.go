@@ -69,6 +69,9 @@ type Config struct {
 	Port int
 	// MetricsPort is the TCP port of the metrics, on all addresses. 0 means that there are none.
 	MetricsPort int
+	// HeapPort is the TCP port, on the loopback address, where a contract finds its heap. 0 means that it has none. It needs the
+	// token of Push.
+	HeapPort int
 	// ReadyPath is a path of the function that answers 2xx to a GET while the function can serve. Empty means that it always can,
 	// in HTTPMode whenever its process listens.
 	ReadyPath string
@@ -194,6 +197,7 @@ func ParseEnv(environ []string) (Config, error) {
 		Command:        v.command(),
 		Port:           v.number("port", defaultPort),
 		MetricsPort:    v.number("metrics_port", defaultMetricsPort),
+		HeapPort:       v.number("DC_HEAP_PORT", 0),
 		ReadTimeout:    v.duration("read_timeout", v.readTimeout()),
 		WriteTimeout:   v.duration("write_timeout", 0),
 		ExecTimeout:    v.duration("exec_timeout", v.execTimeout()),
@@ -298,6 +302,9 @@ func (c *Config) checkLife() error {
 func (c *Config) checkPorts() error {
 	if c.Port > 65535 {
 		return fmt.Errorf("port %d is above 65535", c.Port)
+	}
+	if c.HeapPort > 65535 || c.HeapPort > 0 && c.Push.Token == (readypush.Token{}) {
+		return fmt.Errorf("DC_HEAP_PORT %d: give a port up to 65535, and DC_READY_TOKEN", c.HeapPort)
 	}
 	if c.MetricsPort > 65535 {
 		return fmt.Errorf("metrics_port %d is above 65535", c.MetricsPort)

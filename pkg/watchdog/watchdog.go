@@ -2,6 +2,7 @@ package watchdog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -115,6 +116,22 @@ func (w *Watchdog) Run(ctx context.Context) error {
 		served.Go(func() { w.metrics.run(scrapes, w.cfg.MetricsPort, w.mode.serving, w.log) })
 		defer served.Wait()
 		defer endScrapes()
+	}
+	if w.cfg.HeapPort > 0 {
+		heap, err := listenHeap(w.cfg.HeapPort)
+		if err != nil {
+			return errors.Join(err, ln.Close())
+		}
+		// Until the last invocation has ended.
+		asked, endAsked := context.WithCancel(context.WithoutCancel(ctx))
+		var served sync.WaitGroup
+		served.Go(func() {
+			if err := newHeapServer(w.cfg.Push.Token, w.log).run(asked, heap); err != nil {
+				w.log.Error("the heap is not served any more", "err", err)
+			}
+		})
+		defer served.Wait()
+		defer endAsked()
 	}
 	return w.Serve(ctx, ln)
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
 	"github.com/dragonchain/dc-provider/pkg/heapstore"
@@ -23,14 +22,10 @@ func CheckHeap(h heapstore.Heap) error {
 // CheckWrites refuses keys and values that no heap may have.
 func CheckWrites(writes []heapstore.Write) error {
 	for _, w := range writes {
-		switch {
-		case w.Key == "":
-			return fmt.Errorf("%w: a key has at least one byte", heapstore.ErrBadKey)
-		case len(w.Key) > heapstore.MaxKeyBytes:
-			return fmt.Errorf("%w: %.40q... has %d bytes; at most %d are allowed", heapstore.ErrKeyTooLarge, w.Key, len(w.Key), heapstore.MaxKeyBytes)
-		case !utf8.ValidString(w.Key):
-			return fmt.Errorf("%w: %.40q is not UTF-8", heapstore.ErrBadKey, w.Key)
-		case len(w.Value) > heapstore.MaxValueBytes:
+		if err := heapstore.CheckKey(w.Key); err != nil {
+			return err
+		}
+		if len(w.Value) > heapstore.MaxValueBytes {
 			return fmt.Errorf("%w: the value of %.40q has %d bytes; at most %d are allowed", heapstore.ErrValueTooLarge, w.Key, len(w.Value), heapstore.MaxValueBytes)
 		}
 	}
