@@ -3,8 +3,8 @@
 // # Words
 //
 // The gateway listener (8080) answers clients as the OpenFaaS gateway does; the provider listener (8081) answers a stock
-// gateway as a provider does. They share the management routes and differ in /system/info, /healthz, /heap/ and
-// /dc/ready. A third one (8082) answers Prometheus and nothing else. A handler answers a request or returns an error; then
+// gateway as a provider does. They share the management routes and differ in /system/info, /healthz, /heap/,
+// /heap-backup, /dc/ready and /dc/heap/. A third one (8082) answers Prometheus and nothing else. A handler answers a request or returns an error; then
 // it has written nothing.
 //
 //	request ──► /function/ ──────────────────────────────► Config.Invoke, path untouched, no credentials
@@ -25,6 +25,10 @@
 //	PUT    /heap/NAME/KEY             sets it to the JSON of the body: 204 and the new ETag, 412 if If-Match or If-None-Match: * fails
 //	DELETE /heap/NAME/KEY             204, whether it was there or not, unless If-Match says that it must be
 //	GET    /heap-backup               a copy of the store's file, as it was at one moment: 501 where the heaps are in a database
+//
+// On the provider listener, and for watchdogs of a call under way alone, /dc/heap/KEY is a contract's own view: package invoke says
+// what it sees, and package readypush how it proves itself. Its shapes are those above: GET, PUT and DELETE of a key, and GET without
+// one for a list.
 //
 // An export is a key at a time and no snapshot, and one that breaks off is gone on with by after. An import is a few hundred lines
 // at a time: when it stops at a line, those before it are in, which the answer counts, and to send all of it again comes to the same.

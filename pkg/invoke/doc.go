@@ -21,6 +21,22 @@
 //
 // What leads down to anything but the answer is an error: Config.Error answers, and nothing was written.
 //
+// # What a contract sees of its heap
+//
+// With each call goes a URL in the header X-Heap-Url, if Config.HeapURL makes one, under which the contract finds its View: what is
+// committed, and over it what this very call has written. The view is the provider's memory, bounded, and ends with the call. What it
+// holds then is a part of the call's commit, before the answer's own writes, if the answer succeeded (200 to 299); otherwise, and if
+// the provider ends, it never was.
+//
+//	GET, list ─► ended? ─► own write? ─► it; else Store.Get, Store.List
+//	PUT, DELETE ─► ended? full? condition holds now? ─► own write; the condition goes with the commit
+//	                                        └─► no: function.ErrCondition, which the contract may mend
+//	answer ─► the view ends ─► Commit: conditions ─► hold: durable
+//	                                       └─► do not: the contract is called again, with a new view, at most 8 times in all: ErrContended
+//
+// Reads are not conditions: who has read one key and writes another compares nothing. A key is read as it is committed at that moment,
+// so that two reads may see different commits of others.
+//
 // # What an answer writes
 //
 //	answer                                          key           value

@@ -100,6 +100,13 @@
 // its memory used up for instance, runs the same assignment, and leaves it to Kubernetes' probe to tell of its readiness, for the token of the
 // ready push is not where the function could read it. Nor can the provider ask it for its usage then.
 //
+// # The heap
+//
+// A contract's calls come with the header X-Heap-Url, a URL on the loopback address and DC_HEAP_PORT, which is served here, for the
+// function alone: what it asks for there is handed on to the provider that made the call. The URL names the call and that provider under
+// the provider's seal, so that it leads nowhere else, and is worth nothing when the call has ended: see package readypush. The watchdog
+// keeps nothing of it. The port is taken before the function starts, and served until its last invocation has ended.
+//
 // # Where the dialects disagree
 //
 // DC_DIALECT names the dialect. Without it a variable known to one upstream watchdog only gives it away; otherwise it is native.

@@ -37,6 +37,9 @@
 // agree on and no request to replay, an answer kept from earlier opens for no other challenge, and one of another pod, which
 // may have got the address meanwhile, for none.
 //
+// The way to a contract's heap in the course of a call is drawn in heap.go. The seal of its URL, and the proof that the watchdog shows,
+// are macs over texts with prefixes of their own, too.
+//
 // Guarantees: nothing but a holder of the token can make a message or a proof; a message cannot be used as a proof nor the
 // other way round, for each is a mac over text with a prefix of its own; all comparisons take constant time; Parse reads at
 // most MaxMessageBytes and never panics.
