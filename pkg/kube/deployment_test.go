@@ -30,6 +30,7 @@ func TestPlan_Golden(t *testing.T) {
 		{"process-by-init-container", func(s *function.Spec) {
 			s.Limits = &function.Resources{Memory: "128Mi", CPU: "500m"}
 			s.Requests = &function.Resources{Memory: "64Mi", CPU: ""}
+			s.Annotations = map[string]string{function.AnnotationHeap: "true"}
 		}, plan{watchdog: WatchdogByInitContainer}},
 		{"command-of-the-image", func(s *function.Spec) {
 			s.Process = ""
