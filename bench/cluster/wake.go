@@ -174,7 +174,7 @@ func (t *target) scaleUp(ctx context.Context) (measured map[string]float64, err 
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("Deployment %s is not ready: %w", d.Name, ctx.Err())
+			return nil, fmt.Errorf("deployment %s is not ready: %w", d.Name, ctx.Err())
 		}
 	}
 }
