@@ -162,17 +162,23 @@ func watchdogPrefork(tools contest.Tools) *Scenario {
 	const think = 50 * time.Millisecond
 	others, absent := theirs(tools, "fork", classic)
 	s := &Scenario{
-		Name:  "watchdog/prefork",
-		About: fmt.Sprintf("A small Python contract. Closed loop, 1 connection, %v between an answer and the next request.", think),
-		Plot:  "p50-ns", Timed: true, Absent: absent, Skip: missing("python3", tools),
+		Name: "watchdog/prefork",
+		About: fmt.Sprintf("A small Python contract, which ends with os._exit as package watchdog advises, except in usual-end. "+
+			"Closed loop, 1 connection, %v between an answer and the next request.", think),
+		Plot: "p50-ns", Timed: true, Absent: absent, Skip: missing("python3", tools),
 		Goals: []report.Goal{{Metric: "p50-ns", Relation: report.Value, Of: "ours-prefork", AtMost: 3e6}},
 	}
 	call := load.NewRequest("POST", "bench", "/", []byte(`{"header":{"txn_id":"1"},"payload":{"method":"deposit","amount":20}}`))
 	call.Body = []byte(`{"last": "1", "payload": "eyJhbW91bnQiOiAyMCwgIm1ldGhvZCI6ICJkZXBvc2l0In0="}`)
-	prefork := byEnv("ours-prefork", "dc-watchdog", "mode=fork", "DC_PREFORK=2")
-	for _, w := range append([]watchdog{prefork, byEnv("ours-fork", "dc-watchdog", "mode=fork")}, others...) {
+	const usualEnd = "ours-prefork-usual-end"
+	ahead := []string{"mode=fork", "DC_PREFORK=2"}
+	our := []watchdog{byEnv("ours-prefork", "dc-watchdog", ahead...), byEnv(usualEnd, "dc-watchdog", ahead...), byEnv("ours-fork", "dc-watchdog", "mode=fork")}
+	for _, w := range append(our, others...) {
 		s.Contestants = append(s.Contestants, Contestant{w.name, func(t *Turn) (Measured, error) {
 			program := t.Tools["python3"].Path + " -B " + filepath.Join(t.Root, "bench/testdata/contract.py")
+			if w.name == usualEnd {
+				program += " usual-end"
+			}
 			p, address, err := t.startFork(w, program, call)
 			if err != nil {
 				return Measured{}, err

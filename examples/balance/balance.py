@@ -176,4 +176,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    # The caller waits for this end, and Python would take some milliseconds to tidy up for it.
+    os._exit(code)

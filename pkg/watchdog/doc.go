@@ -54,8 +54,12 @@
 //
 //	tr '\0' '\n' <"$DC_REQUEST_FILE"
 //
-// What is left on the way is the program's own work and its exit: CPython takes 2 to 4 ms to end, which sys.stdout.flush() and
-// os._exit(0) as a program's last words save.
+// What is left on the way is the program's own work and its exit. So a program has before its first read of stdin whatever takes time
+// and knows nothing of the request, such as imports, and is short at its end: CPython takes 2 to 4 ms to tidy up, which these last
+// words save, and which nobody needs of a process that ends (an exception still ends it as ever):
+//
+//	sys.stdout.flush()
+//	os._exit(0)
 //
 // A process that is forked because none waits has that file too, and the variables as well. What a process writes to stderr before its
 // request is logged at once; what it writes to stdout begins the answer, and waits in the pipe, as the process does when that is full.
