@@ -200,6 +200,8 @@
 // prctl(2), PR_SET_DUMPABLE. A function with
 // CAP_SYS_PTRACE reads it all the same.
 //
+// Memory that invocations have needed is given back to the system when none was in flight for a second.
+//
 // # Left to others
 //
 // Restarting a container that has ended (Kubernetes), limits across replicas (the provider), authentication of callers (nobody but

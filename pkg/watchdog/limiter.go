@@ -10,6 +10,7 @@ type limiter struct {
 	inFlight int
 	served   uint64        // have left
 	idle     chan struct{} // closed when nothing is in flight; nil unless somebody waits for that
+	begun    chan struct{} // closed when the next is admitted; nil unless somebody waits for that
 }
 
 func newLimiter(most int) *limiter {
@@ -24,7 +25,27 @@ func (l *limiter) enter() bool {
 		return false
 	}
 	l.inFlight++
+	if l.begun != nil {
+		close(l.begun)
+		l.begun = nil
+	}
 	return true
+}
+
+// after returns a channel that is closed once there is, or has been, an invocation after so many.
+func (l *limiter) after(served uint64) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	begun := l.begun
+	if begun == nil {
+		begun = make(chan struct{})
+		if l.inFlight > 0 || l.served > served {
+			close(begun)
+		} else {
+			l.begun = begun
+		}
+	}
+	return begun
 }
 
 func (l *limiter) leave() {

@@ -144,6 +144,7 @@ func (w *Watchdog) Serve(ctx context.Context, ln net.Listener) error {
 	defer tasks.Wait()
 	defer endBackground()
 	w.health.forget()
+	tasks.Go(func() { w.giveBack(background) })
 	if w.cfg.Reap {
 		tasks.Go(func() { w.procs.reap(background) })
 	}
