@@ -35,6 +35,7 @@ type provider struct {
 	scaler  *scaler.Scaler
 	pool    *warmPool // nil: none
 	api     *handlers.API
+	usage   *usage.Puller
 	metrics *prometheus.Registry
 	// succeeded returns when another provider takes calls, or nobody is waited for any more.
 	succeeded func(context.Context) error
@@ -91,19 +92,27 @@ func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err
 	}); err != nil {
 		return nil, err
 	}
+	if p.usage, err = usage.New(usage.Config{Key: s.readyKey, Endpoints: p.cluster.Endpoints, Log: log}); err != nil {
+		return nil, err
+	}
 	if p.scaler, err = scaler.New(scaler.Config{
-		Functions: p.cluster.All,
-		Lookup:    p.cluster.Lookup,
-		Load: func(ref function.Ref) (int, time.Time) {
-			load := p.proxy.Load(ref)
-			return load.InFlight + load.Waiting, load.LastActivity
-		},
+		Functions:   p.cluster.All,
+		Lookup:      p.cluster.Lookup,
+		Load:        p.load,
 		Quiesce:     p.proxy.Quiesce,
 		Resume:      p.proxy.Resume,
-		SetReplicas: p.cluster.Scale,
-		Claimed:     p.claimed,
-		Steady:      p.cluster.Steady,
-		Log:         log,
+		SetReplicas: p.cluster.ScaleBecause,
+		CPU: func(ctx context.Context, f *function.Function) (float64, bool) {
+			used, known := p.usage.Usage(ctx, f)
+			if !known || used.MilliCPU == nil {
+				return 0, false
+			}
+			return *used.MilliCPU, true
+		},
+		Claimed:   p.claimed,
+		Steady:    p.cluster.Steady,
+		Available: func(ref function.Ref) int { return len(p.cluster.Endpoints(ref)) },
+		Log:       log,
 	}); err != nil {
 		return nil, err
 	}
@@ -121,7 +130,7 @@ func (p *provider) registerMetrics() error {
 	})
 	about.Set(1)
 	all := []prometheus.Collector{
-		about, p.proxy.Metrics(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		about, p.proxy.Metrics(), p.scaler.Metrics(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	}
 	if p.pool != nil {
 		all = append(all, p.pool.claims, p.pool.steps)
@@ -131,6 +140,12 @@ func (p *provider) registerMetrics() error {
 		errs = append(errs, p.metrics.Register(c))
 	}
 	return errors.Join(errs...)
+}
+
+// load is what a function has to do, as the scaler has it.
+func (p *provider) load(ref function.Ref) scaler.Load {
+	l := p.proxy.Load(ref)
+	return scaler.Load{InFlight: l.InFlight, Waiting: l.Waiting, Last: l.LastActivity, Started: l.Started, CallTime: l.CallTime}
 }
 
 func (p *provider) newCluster(s secrets) (*kube.Cluster, error) {
@@ -150,6 +165,7 @@ func (p *provider) newCluster(s secrets) (*kube.Cluster, error) {
 		OnEndpoints: func(ref function.Ref, id string, endpoints []function.Endpoint) {
 			p.proxy.SetEndpoints(ref, id, endpoints)
 		},
+		InFlight:  func(ref function.Ref, replica string) int { return p.proxy.InFlightAt(ref, replica) },
 		OnProblem: p.onProblem,
 		OnDeploy:  p.onDeploy,
 		OnDelete:  p.onDelete,
@@ -192,10 +208,6 @@ func (p *provider) newAPI(s secrets, contracts *invoke.Invoker) (*handlers.API, 
 	if err != nil {
 		return nil, err
 	}
-	used, err := usage.New(usage.Config{Key: s.readyKey, Endpoints: p.cluster.Endpoints, Log: p.log})
-	if err != nil {
-		return nil, err
-	}
 	var spare func(context.Context, string, netip.Addr) error
 	if p.pool != nil {
 		spare = p.registerSpare
@@ -208,7 +220,7 @@ func (p *provider) newAPI(s secrets, contracts *invoke.Invoker) (*handlers.API, 
 		Logs:             p.cluster,
 		Heaps:            p.store,
 		HeapQuotaBytes:   p.cfg.heapQuotaBytes,
-		Usage:            used,
+		Usage:            p.usage,
 		Invoke:           p.proxy,
 		Invocations:      p.proxy.Invocations,
 		Metrics:          p.metrics,

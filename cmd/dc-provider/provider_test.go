@@ -20,6 +20,7 @@ import (
 	"github.com/dragonchain/dc-provider/pkg/heapstore"
 	"github.com/dragonchain/dc-provider/pkg/http1"
 	"github.com/dragonchain/dc-provider/pkg/proxy"
+	"github.com/dragonchain/dc-provider/pkg/scaler"
 )
 
 // newTestProvider has a real store and proxy, and one function that has no endpoint.
@@ -35,7 +36,18 @@ func newTestProvider(t *testing.T, f *function.Function) *provider {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &provider{store: store, proxy: calls, metrics: prometheus.NewRegistry(), log: slog.New(slog.DiscardHandler)}
+	scaling, err := scaler.New(scaler.Config{
+		Functions:   func() []*function.Function { return []*function.Function{f} },
+		Lookup:      func(function.Ref) (*function.Function, bool) { return f, true },
+		Load:        func(function.Ref) scaler.Load { return scaler.Load{} },
+		Quiesce:     calls.Quiesce,
+		Resume:      calls.Resume,
+		SetReplicas: func(context.Context, function.Ref, int, string) error { return nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &provider{store: store, proxy: calls, scaler: scaling, metrics: prometheus.NewRegistry(), log: slog.New(slog.DiscardHandler)}
 }
 
 func newFunction(heap bool) *function.Function {

@@ -41,6 +41,8 @@ type Function struct {
 	ID string
 	// Replicas is how many replicas are wanted now; 0 is a function at zero.
 	Replicas int
+	// Scaled is why it is that many, in a line, if the provider has decided so and not a user.
+	Scaled string
 	// Created is when the record was made.
 	Created time.Time
 }

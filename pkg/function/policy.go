@@ -11,12 +11,7 @@ import (
 
 // Labels and annotations with a meaning. All others are the user's own.
 const (
-	LabelScaleMin          = "com.openfaas.scale.min"
-	LabelScaleMax          = "com.openfaas.scale.max"
-	LabelScaleFactor       = "com.openfaas.scale.factor"
-	LabelScaleZero         = "com.openfaas.scale.zero"
-	LabelScaleZeroDuration = "com.openfaas.scale.zero-duration"
-	LabelMaxInFlight       = "com.openfaas.max_inflight"
+	LabelMaxInFlight = "com.openfaas.max_inflight"
 
 	AnnotationMode      = "com.dragonchain.mode"
 	AnnotationHeap      = "com.dragonchain.heap"
@@ -26,13 +21,7 @@ const (
 	AnnotationReadyPath = "com.openfaas.ready.http.path"
 )
 
-// Defaults published by OpenFaaS for its scale labels.
 const (
-	defaultScaleMin  = 1
-	defaultScaleMax  = 20
-	defaultZeroAfter = 15 * time.Minute
-	// maxScale bounds what a label may ask for: a typing error must not ask a cluster for a million pods.
-	maxScale = 1000
 	// maxMaxInFlight is above what any replica can do; a limit beyond it is none.
 	maxMaxInFlight = 1_000_000
 	// A process that is parked sooner is started for nearly every call. One that may idle for longer need not be parked at all.
@@ -65,26 +54,6 @@ type Policy struct {
 	HeapQuotaBytes int64
 	// ReadyPath is an HTTP path that tells readiness; empty asks the watchdog, or a TCP connection where there is none.
 	ReadyPath string
-}
-
-// Scale bounds the number of replicas.
-type Scale struct {
-	// Min and Max bound a function that is not at zero; 1 <= Min <= Max.
-	Min, Max int
-	// Zero lets the function go to zero after ZeroAfter without a call.
-	Zero      bool
-	ZeroAfter time.Duration
-}
-
-// Initial is how many replicas a function has when it is deployed or woken.
-func (s Scale) Initial() int { return s.Min }
-
-// Clamp brings a wanted number of replicas into the bounds; 0 stays 0, since going to zero is always allowed.
-func (s Scale) Clamp(replicas int) int {
-	if replicas <= 0 {
-		return 0
-	}
-	return min(max(replicas, s.Min), s.Max)
 }
 
 // Mode is how the watchdog runs a function's process.
@@ -120,7 +89,8 @@ func salvagePolicy(s Spec) Policy {
 	var p Policy
 	var err error
 	if p.Scale, err = parseScale(s.Labels); err != nil {
-		p.Scale = Scale{Min: defaultScaleMin, Max: defaultScaleMax, ZeroAfter: defaultZeroAfter}
+		p.Scale = defaultScale
+		p.Scale.Fixed = true // what it is to follow is not known
 	}
 	// An unknown limit is none, as it was when the function came to run.
 	p.MaxInFlight, _ = parseCount(s.Labels, LabelMaxInFlight, 0, maxMaxInFlight, 0)
@@ -140,6 +110,10 @@ func salvagePolicy(s Spec) Policy {
 	}
 	if prefork, err := parsePrefork(s, p.Mode); err == nil {
 		p.Prefork = prefork
+	}
+	// One that cannot keep replicas goes to zero as it did.
+	if scaled := p; scaled.parseStandby(s) == nil && scaled.checkScale() == nil {
+		p = scaled
 	}
 	return p
 }
@@ -162,6 +136,12 @@ func parsePolicy(s Spec) (Policy, error) {
 	if p.Prefork, err = parsePrefork(s, p.Mode); err != nil {
 		return Policy{}, err
 	}
+	if err := p.parseStandby(s); err != nil {
+		return Policy{}, err
+	}
+	if err := p.checkScale(); err != nil {
+		return Policy{}, err
+	}
 	if v := s.Env["port"]; p.Watchdog() && v != "" && v != watchdogPort {
 		return Policy{}, Invalidf("environment variable port=%.80q: functions are called on port %s", v, watchdogPort)
 	}
@@ -181,37 +161,6 @@ func parsePolicy(s Spec) (Policy, error) {
 		p.ReadyPath = v
 	}
 	return p, nil
-}
-
-func parseScale(labels map[string]string) (Scale, error) {
-	s := Scale{Min: defaultScaleMin, Max: defaultScaleMax, ZeroAfter: defaultZeroAfter}
-	var err error
-	if s.Min, err = parseCount(labels, LabelScaleMin, 0, maxScale, s.Min); err != nil {
-		return Scale{}, err
-	}
-	// OpenFaaS treats a minimum of 0 as 1: going to zero has a label of its own.
-	s.Min = max(s.Min, 1)
-	// Only a maximum that was given can contradict the minimum; the default one gives way.
-	if s.Max, err = parseCount(labels, LabelScaleMax, 1, maxScale, max(s.Max, s.Min)); err != nil {
-		return Scale{}, err
-	}
-	if s.Min > s.Max {
-		return Scale{}, Invalidf("label %s=%d is above %s=%d", LabelScaleMin, s.Min, LabelScaleMax, s.Max)
-	}
-	if _, err = parseCount(labels, LabelScaleFactor, 0, 100, 0); err != nil {
-		return Scale{}, err
-	}
-	if s.Zero, err = parseFlag(labels, "label", LabelScaleZero); err != nil {
-		return Scale{}, err
-	}
-	if v, ok := labels[LabelScaleZeroDuration]; ok {
-		d, ok := ParseDuration(v)
-		if !ok || d <= 0 {
-			return Scale{}, Invalidf("label %s=%.80q: give a duration above zero, such as 15m", LabelScaleZeroDuration, v)
-		}
-		s.ZeroAfter = d
-	}
-	return s, nil
 }
 
 func parseMode(s Spec) (mode Mode, annotated bool, err error) {

@@ -29,7 +29,7 @@ func mapOf(pairs []string) map[string]string {
 }
 
 func TestCheck_Scale(t *testing.T) {
-	defaults := function.Scale{Min: 1, Max: 20, ZeroAfter: 15 * time.Minute}
+	defaults := function.Scale{Min: 1, Max: 20, Type: function.ScaleRPS, Target: 50, Proportion: 0.9, DownStep: 1, ZeroAfter: 15 * time.Minute}
 	scale := func(edit func(*function.Scale)) function.Scale {
 		s := defaults
 		edit(&s)
@@ -47,7 +47,12 @@ func TestCheck_Scale(t *testing.T) {
 		"not to zero":                         {[]string{"com.openfaas.scale.zero", "false"}, defaults},
 		"zero-duration":                       {[]string{"com.openfaas.scale.zero-duration", "5m"}, scale(func(s *function.Scale) { s.ZeroAfter = 5 * time.Minute })},
 		"zero-duration in seconds":            {[]string{"com.openfaas.scale.zero-duration", "90"}, scale(func(s *function.Scale) { s.ZeroAfter = 90 * time.Second })},
-		"factor of zero disables scaling":     {[]string{"com.openfaas.scale.factor", "0"}, defaults},
+		"factor of zero disables scaling":     {[]string{"com.openfaas.scale.factor", "0"}, scale(func(s *function.Scale) { s.Fixed = true })},
+		"factor is a share of max":            {[]string{"com.openfaas.scale.factor", "10", "com.openfaas.scale.max", "25"}, scale(func(s *function.Scale) { s.Max, s.DownStep = 25, 3 })},
+		"capacity":                            {[]string{"com.openfaas.scale.type", "capacity", "com.openfaas.scale.target", "2.5"}, scale(func(s *function.Scale) { s.Type, s.Target = function.ScaleCapacity, 2.5 })},
+		"rps":                                 {[]string{"com.openfaas.scale.type", "rps"}, defaults},
+		"target-proportion":                   {[]string{"com.openfaas.scale.target-proportion", "1"}, scale(func(s *function.Scale) { s.Proportion = 1 })},
+		"down window":                         {[]string{"com.openfaas.scale.down.window", "2m"}, scale(func(s *function.Scale) { s.DownWindow = 2 * time.Minute })},
 		"label of somebody else means naught": {[]string{"com.example.scale.min", "x"}, defaults},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -118,40 +123,59 @@ func TestCheck_PolicyRefused(t *testing.T) {
 	badPort := smallest()
 	badPort.Process, badPort.Env = "cat", map[string]string{"port": "9999"}
 	for name, spec := range map[string]function.Spec{
-		"com.openfaas.scale.min=two":           withLabels("com.openfaas.scale.min", "two"),
-		"com.openfaas.scale.min=-1":            withLabels("com.openfaas.scale.min", "-1"),
-		"com.openfaas.scale.max=0":             withLabels("com.openfaas.scale.max", "0"),
-		"com.openfaas.scale.max=1001":          withLabels("com.openfaas.scale.max", "1001"),
-		"com.openfaas.scale.min=3 is above":    withLabels("com.openfaas.scale.min", "3", "com.openfaas.scale.max", "2"),
-		"com.openfaas.scale.factor=101":        withLabels("com.openfaas.scale.factor", "101"),
-		"com.openfaas.scale.zero=yes":          withLabels("com.openfaas.scale.zero", "yes"),
-		"com.openfaas.scale.zero-duration=0":   withLabels("com.openfaas.scale.zero-duration", "0"),
-		"com.openfaas.scale.zero-duration=1d":  withLabels("com.openfaas.scale.zero-duration", "1d"),
-		"com.openfaas.max_inflight=-1":         withLabels("com.openfaas.max_inflight", "-1"),
-		"com.openfaas.max_inflight=many":       withLabels("com.openfaas.max_inflight", "many"),
-		"com.openfaas.max_inflight=1000001":    withLabels("com.openfaas.max_inflight", "1000001"),
-		"com.dragonchain.mode=turbo":           withAnnotations("com.dragonchain.mode", "turbo"),
-		"variable mode=turbo":                  badMode,
-		"variable port=9999":                   badPort,
-		"com.dragonchain.heap=1":               withAnnotations("com.dragonchain.heap", "1"),
-		"com.dragonchain.heap-quota=0":         withAnnotations("com.dragonchain.heap-quota", "0"),
-		"com.dragonchain.prefork=many":         withAnnotations("com.dragonchain.mode", "fork", "com.dragonchain.prefork", "many"),
-		"com.dragonchain.prefork=-1":           withAnnotations("com.dragonchain.mode", "fork", "com.dragonchain.prefork", "-1"),
-		"com.dragonchain.prefork=1.5":          withAnnotations("com.dragonchain.mode", "fork", "com.dragonchain.prefork", "1.5"),
-		"com.dragonchain.prefork=101":          withAnnotations("com.dragonchain.mode", "fork", "com.dragonchain.prefork", "101"),
-		"com.dragonchain.prefork=1: mode http": withAnnotations("com.dragonchain.mode", "http", "com.dragonchain.prefork", "1"),
-		"com.dragonchain.prefork=1: the image": withAnnotations("com.dragonchain.prefork", "1"),
-		"com.dragonchain.park=soon":            withAnnotations("com.dragonchain.mode", "http", "com.dragonchain.park", "soon"),
-		"com.dragonchain.park=0":               withAnnotations("com.dragonchain.mode", "http", "com.dragonchain.park", "0"),
-		"com.dragonchain.park=-30s":            withAnnotations("com.dragonchain.mode", "http", "com.dragonchain.park", "-30s"),
-		"com.dragonchain.park=1ms":             withAnnotations("com.dragonchain.mode", "http", "com.dragonchain.park", "1ms"),
-		"com.dragonchain.park=1000h":           withAnnotations("com.dragonchain.mode", "http", "com.dragonchain.park", "1000h"),
-		"com.dragonchain.park=30s: mode fork":  withAnnotations("com.dragonchain.mode", "fork", "com.dragonchain.park", "30s"),
-		"com.dragonchain.park=30s: the image":  withAnnotations("com.dragonchain.park", "30s"),
-		"com.openfaas.ready.http.path=ready":   withAnnotations("com.openfaas.ready.http.path", "ready"),
-		"com.openfaas.ready.http.path=//h/x":   withAnnotations("com.openfaas.ready.http.path", "//h/x"),
-		"com.openfaas.ready.http.path=/%zz":    withAnnotations("com.openfaas.ready.http.path", "/%zz"),
-		`com.openfaas.ready.http.path=/a\x00b`: withAnnotations("com.openfaas.ready.http.path", "/a\x00b"),
+		"com.openfaas.scale.min=two":                                                      withLabels("com.openfaas.scale.min", "two"),
+		"com.openfaas.scale.min=-1":                                                       withLabels("com.openfaas.scale.min", "-1"),
+		"com.openfaas.scale.max=0":                                                        withLabels("com.openfaas.scale.max", "0"),
+		"com.openfaas.scale.max=1001":                                                     withLabels("com.openfaas.scale.max", "1001"),
+		"com.openfaas.scale.min=3 is above":                                               withLabels("com.openfaas.scale.min", "3", "com.openfaas.scale.max", "2"),
+		"com.openfaas.scale.factor=101":                                                   withLabels("com.openfaas.scale.factor", "101"),
+		"com.openfaas.scale.zero=yes":                                                     withLabels("com.openfaas.scale.zero", "yes"),
+		"com.openfaas.scale.zero-duration=0":                                              withLabels("com.openfaas.scale.zero-duration", "0"),
+		"com.openfaas.scale.zero-duration=1d":                                             withLabels("com.openfaas.scale.zero-duration", "1d"),
+		"com.openfaas.scale.type=queue: the types are rps, capacity and cpu":              withLabels("com.openfaas.scale.type", "queue"),
+		"com.openfaas.scale.type=: the types":                                             withLabels("com.openfaas.scale.type", ""),
+		"com.openfaas.scale.type=cpu: the image serves by itself":                         withLabels("com.openfaas.scale.type", "cpu"),
+		"com.openfaas.scale.target=0":                                                     withLabels("com.openfaas.scale.target", "0"),
+		"com.openfaas.scale.target=-5":                                                    withLabels("com.openfaas.scale.target", "-5"),
+		"com.openfaas.scale.target=NaN":                                                   withLabels("com.openfaas.scale.target", "NaN"),
+		"com.openfaas.scale.target=many":                                                  withLabels("com.openfaas.scale.target", "many"),
+		"com.openfaas.scale.target-proportion=1.1":                                        withLabels("com.openfaas.scale.target-proportion", "1.1"),
+		"com.openfaas.scale.target-proportion=0":                                          withLabels("com.openfaas.scale.target-proportion", "0"),
+		"com.openfaas.scale.factor=-1":                                                    withLabels("com.openfaas.scale.factor", "-1"),
+		"com.openfaas.scale.down.window=6m":                                               withLabels("com.openfaas.scale.down.window", "6m"),
+		"com.openfaas.scale.down.window=off":                                              withLabels("com.openfaas.scale.down.window", "off"),
+		"com.dragonchain.standby=some":                                                    standby("http", "some"),
+		"com.dragonchain.standby=-1":                                                      standby("http", "-1"),
+		"com.dragonchain.standby=21: give a whole number from 0 to the most replicas, 20": standby("http", "21"),
+		"com.dragonchain.standby=1: mode fork has no process":                             standby("fork", "1"),
+		"com.dragonchain.standby=1: mode static has no process":                           standby("static", "1"),
+		"com.dragonchain.standby=1: the image serves by itself":                           standby("", "1"),
+		"com.dragonchain.standby=1: it is what stays instead of going to zero":            withAnnotations("com.dragonchain.mode", "http", "com.dragonchain.standby", "1"),
+		"com.openfaas.max_inflight=-1":                                                    withLabels("com.openfaas.max_inflight", "-1"),
+		"com.openfaas.max_inflight=many":                                                  withLabels("com.openfaas.max_inflight", "many"),
+		"com.openfaas.max_inflight=1000001":                                               withLabels("com.openfaas.max_inflight", "1000001"),
+		"com.dragonchain.mode=turbo":                                                      withAnnotations("com.dragonchain.mode", "turbo"),
+		"variable mode=turbo":                                                             badMode,
+		"variable port=9999":                                                              badPort,
+		"com.dragonchain.heap=1":                                                          withAnnotations("com.dragonchain.heap", "1"),
+		"com.dragonchain.heap-quota=0":                                                    withAnnotations("com.dragonchain.heap-quota", "0"),
+		"com.dragonchain.prefork=many":                                                    withAnnotations("com.dragonchain.mode", "fork", "com.dragonchain.prefork", "many"),
+		"com.dragonchain.prefork=-1":                                                      withAnnotations("com.dragonchain.mode", "fork", "com.dragonchain.prefork", "-1"),
+		"com.dragonchain.prefork=1.5":                                                     withAnnotations("com.dragonchain.mode", "fork", "com.dragonchain.prefork", "1.5"),
+		"com.dragonchain.prefork=101":                                                     withAnnotations("com.dragonchain.mode", "fork", "com.dragonchain.prefork", "101"),
+		"com.dragonchain.prefork=1: mode http":                                            withAnnotations("com.dragonchain.mode", "http", "com.dragonchain.prefork", "1"),
+		"com.dragonchain.prefork=1: the image":                                            withAnnotations("com.dragonchain.prefork", "1"),
+		"com.dragonchain.park=soon":                                                       withAnnotations("com.dragonchain.mode", "http", "com.dragonchain.park", "soon"),
+		"com.dragonchain.park=0":                                                          withAnnotations("com.dragonchain.mode", "http", "com.dragonchain.park", "0"),
+		"com.dragonchain.park=-30s":                                                       withAnnotations("com.dragonchain.mode", "http", "com.dragonchain.park", "-30s"),
+		"com.dragonchain.park=1ms":                                                        withAnnotations("com.dragonchain.mode", "http", "com.dragonchain.park", "1ms"),
+		"com.dragonchain.park=1000h":                                                      withAnnotations("com.dragonchain.mode", "http", "com.dragonchain.park", "1000h"),
+		"com.dragonchain.park=30s: mode fork":                                             withAnnotations("com.dragonchain.mode", "fork", "com.dragonchain.park", "30s"),
+		"com.dragonchain.park=30s: the image":                                             withAnnotations("com.dragonchain.park", "30s"),
+		"com.openfaas.ready.http.path=ready":                                              withAnnotations("com.openfaas.ready.http.path", "ready"),
+		"com.openfaas.ready.http.path=//h/x":                                              withAnnotations("com.openfaas.ready.http.path", "//h/x"),
+		"com.openfaas.ready.http.path=/%zz":                                               withAnnotations("com.openfaas.ready.http.path", "/%zz"),
+		`com.openfaas.ready.http.path=/a\x00b`:                                            withAnnotations("com.openfaas.ready.http.path", "/a\x00b"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := function.Check(spec)
@@ -163,10 +187,59 @@ func TestCheck_PolicyRefused(t *testing.T) {
 	}
 }
 
+// standby is a function that goes to zero, in a mode, with replicas that are to stay.
+func standby(mode, replicas string) function.Spec {
+	s := withAnnotations("com.dragonchain.standby", replicas)
+	if mode != "" {
+		s.Annotations["com.dragonchain.mode"] = mode
+	}
+	s.Labels = map[string]string{"com.openfaas.scale.zero": "true", "com.openfaas.scale.zero-duration": "2m"}
+	return s
+}
+
+func TestCheck_Standby(t *testing.T) {
+	for name, c := range map[string]struct {
+		spec    function.Spec
+		standby int
+		park    time.Duration
+	}{
+		"parks when it would go to zero": {standby("http", "2"), 2, 2 * time.Minute},
+		"lambda":                         {standby("lambda", "1"), 1, 2 * time.Minute},
+		"none":                           {standby("http", "0"), 0, 0},
+		"none of a mode that cannot":     {standby("fork", "0"), 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := function.Check(c.spec)
+			if err != nil || p.Scale.Standby != c.standby || p.Park != c.park {
+				t.Errorf("%d in standby, park %v, %v; want %d, %v", p.Scale.Standby, p.Park, err, c.standby, c.park)
+			}
+		})
+	}
+	own := standby("http", "1")
+	own.Annotations["com.dragonchain.park"] = "30s"
+	if p, err := function.Check(own); err != nil || p.Park != 30*time.Second {
+		t.Errorf("park %v, %v; want its own", p.Park, err)
+	}
+}
+
+// A replica that stays is not below the bounds.
+func TestScale_ClampKeepsStandby(t *testing.T) {
+	s := function.Scale{Min: 3, Max: 5, Standby: 1}
+	for in, want := range map[int]int{0: 0, 1: 1, 2: 3, 5: 5, 6: 5} {
+		if got := s.Clamp(in); got != want {
+			t.Errorf("Clamp(%d) = %d, want %d", in, got, want)
+		}
+	}
+	if s.Initial() != 3 {
+		t.Errorf("begins with %d", s.Initial())
+	}
+}
+
 func TestSalvage_KeepsWhatCanBeRead(t *testing.T) {
-	defaults := function.Scale{Min: 1, Max: 20, ZeroAfter: 15 * time.Minute}
+	defaults := function.Scale{Min: 1, Max: 20, Type: function.ScaleRPS, Target: 50, Proportion: 0.9, DownStep: 1, ZeroAfter: 15 * time.Minute}
 	s := withAnnotations("com.dragonchain.heap", "yes", "com.dragonchain.heap-quota", "1Mi", "com.dragonchain.mode", "turbo", "com.dragonchain.park", "30s")
 	s.Labels = map[string]string{"com.openfaas.scale.min": "3", "com.openfaas.scale.max": "2", "uid": "mine"}
+	defaults.Fixed = true
 	want := function.Policy{Scale: defaults, Heap: true, HeapQuotaBytes: 1 << 20}
 	if got := function.Salvage(s); got.Policy != want || got.Replicas != 1 || got.Image != s.Image {
 		t.Errorf("got %+v, want policy %+v", got, want)

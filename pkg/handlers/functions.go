@@ -70,6 +70,9 @@ func (a *API) deleteFunction(w http.ResponseWriter, r *http.Request) error {
 // faas-cli describe shows free text. Lists are without it, so that faas-cli diff compares what was sent.
 const statusAnnotation = "com.dragonchain.status"
 
+// scaledAnnotation carries beside it why the function has as many replicas as it has.
+const scaledAnnotation = "com.dragonchain.scaled"
+
 func (a *API) functionStatus(w http.ResponseWriter, r *http.Request) error {
 	f, err := a.lookup(r, "")
 	if err != nil {
@@ -84,10 +87,14 @@ func (a *API) functionStatus(w http.ResponseWriter, r *http.Request) error {
 	if wish := query.last("usage"); wish == "1" || wish == "true" {
 		status.Usage = a.usage(r.Context(), f)
 	}
-	if observed.Reason != "" {
+	if observed.Reason != "" || f.Scaled != "" {
 		annotations := map[string]string{}
 		maps.Copy(annotations, f.Annotations)
-		annotations[statusAnnotation] = observed.Reason
+		for key, text := range map[string]string{statusAnnotation: observed.Reason, scaledAnnotation: f.Scaled} {
+			if text != "" {
+				annotations[key] = text
+			}
+		}
 		status.Annotations = &annotations
 	}
 	return answerJSON(w, status)

@@ -76,7 +76,7 @@ func (r *replicas) endpoints(record types.UID, now time.Time) []function.Endpoin
 		list = append(list, function.Endpoint{Address: net.JoinHostPort(ip, strconv.Itoa(port)), Replica: name})
 	}
 	for name, p := range r.pods {
-		if p.ready && !p.ending && p.record == record && p.ip != "" {
+		if p.ready && !p.ending && !p.leaving && p.record == record && p.ip != "" {
 			add(name, p.ip)
 		}
 	}

@@ -151,19 +151,28 @@ func respecify(o *object, fn *function.Function) {
 	if o.Annotations == nil {
 		o.Annotations = make(map[string]string)
 	}
+	delete(o.Annotations, annotationScaled)
 	o.Annotations[annotationRollout] = strconv.FormatInt(time.Now().UnixNano(), 10)
 }
 
 // Scale sets how many replicas a function is to have, within its bounds; 0 is always allowed. When it has returned,
 // OnEndpoints has been told: after Scale to 0 no call need be given to a replica that is about to end.
 func (c *Cluster) Scale(ctx context.Context, ref function.Ref, replicas int) error {
+	return c.ScaleBecause(ctx, ref, replicas, "")
+}
+
+// ScaleBecause is Scale with a line that says why, which the function carries until the next.
+func (c *Cluster) ScaleBecause(ctx context.Context, ref function.Ref, replicas int, why string) error {
 	fn, ok := c.Lookup(ref)
 	if !ok {
 		return notFound(ref)
 	}
-	patch := fmt.Appendf(nil, `{"metadata":{"uid":%q},"spec":{"replicas":%d}}`, fn.ID, fn.Policy.Scale.Clamp(replicas))
+	patch, err := scalePatch(fn, replicas, why)
+	if err != nil {
+		return err
+	}
 	written := new(object)
-	err := c.functions.Patch(types.MergePatchType).Namespace(ref.Namespace).Resource(resourceFunctions).Name(ref.Name).
+	err = c.functions.Patch(types.MergePatchType).Namespace(ref.Namespace).Resource(resourceFunctions).Name(ref.Name).
 		Body(patch).Do(ctx).Into(written)
 	if err != nil {
 		return translate(err, "function", ref.Name)
@@ -175,6 +184,21 @@ func (c *Cluster) Scale(ctx context.Context, ref function.Ref, replicas int) err
 	c.table.mark(ref)
 	c.table.told(ctx, ref)
 	return nil
+}
+
+func scalePatch(fn *function.Function, replicas int, why string) ([]byte, error) {
+	var scaled *string // null takes away what was said of another number
+	if why != "" {
+		scaled = &why
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": fn.ID, "annotations": map[string]any{annotationScaled: scaled}},
+		"spec":     map[string]any{"replicas": fn.Policy.Scale.Clamp(replicas)},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encode a number of replicas: %w", err)
+	}
+	return patch, nil
 }
 
 // Delete deletes a function and all that belongs to it, and returns once its name is free. Its last pods may still be

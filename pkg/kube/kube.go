@@ -55,6 +55,8 @@ type Config struct {
 	OnEndpoints func(ref function.Ref, id string, endpoints []function.Endpoint)
 	// OnProblem is called when what Stuck tells of a function may have changed. nil tells nobody.
 	OnProblem func(ref function.Ref)
+	// InFlight tells how many calls are at a replica, so that the emptiest goes where there are to be fewer. nil knows of none.
+	InFlight func(ref function.Ref, replica string) int
 	// OnDeploy is called before a record's first pods exist, when its policy has changed, again after a restart of the
 	// provider, and until it returns nil. nil does nothing, as for OnDelete.
 	OnDeploy func(context.Context, *function.Function) error
@@ -198,6 +200,9 @@ func (cfg *Config) fill() {
 	}
 	if cfg.OnProblem == nil {
 		cfg.OnProblem = func(function.Ref) {}
+	}
+	if cfg.InFlight == nil {
+		cfg.InFlight = func(function.Ref, string) int { return 0 }
 	}
 	if cfg.OnDeploy == nil {
 		cfg.OnDeploy = func(context.Context, *function.Function) error { return nil }

@@ -26,6 +26,8 @@ type pod struct {
 	ready, ending bool
 	// down means that the function's container has ended and was not started again yet.
 	down bool
+	// leaving means that it is given no work any more, because there are to be fewer replicas.
+	leaving bool
 	// started means that the container has run, so that there is a log.
 	started bool
 	// running is since when the container runs; zero when it does not.
@@ -81,6 +83,7 @@ func newPod(obj any, before *pod) *pod {
 		scheduled: o.Spec.NodeName != "",
 		ending:    o.DeletionTimestamp != nil || o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed,
 	}
+	_, p.leaving = o.Annotations[annotationLeaving]
 	for _, c := range o.Status.Conditions {
 		if c.Type == corev1.PodReady {
 			p.ready = c.Status == corev1.ConditionTrue

@@ -16,6 +16,8 @@ const (
 	finalizer = function.ReservedPrefix + "cleanup"
 	// annotationRollout has another value after every update, so that every update starts the pods anew.
 	annotationRollout = "com.openfaas.uid"
+	// annotationScaled says why the provider has set the number of replicas.
+	annotationScaled = function.ReservedPrefix + "scaled"
 )
 
 // record is what is kept of a Function object: little, for there are many more records than functions that run.
@@ -114,6 +116,7 @@ func functionOf(o *object) (*function.Function, error) {
 func identified(fn *function.Function, o *object) *function.Function {
 	fn.ID = string(o.UID)
 	fn.Created = o.CreationTimestamp.Time
+	fn.Scaled = intern(o.Annotations[annotationScaled])
 	if o.Spec.Replicas != nil {
 		fn.Replicas = fn.Policy.Scale.Clamp(int(*o.Spec.Replicas))
 	}

@@ -22,7 +22,7 @@ func (c *Cluster) ensureWorkload(ctx context.Context, ref function.Ref, r *recor
 		// Nothing but the number of replicas can have to change: no secret and no registry is asked for it.
 		o.image = r.resolved()
 		if d.inputs == inputsOf(r.fn, r.rollout, o.image) {
-			if err := c.scaleDeployment(ctx, ref, d, int32(r.fn.Replicas)); err != nil {
+			if err := c.scaleWorkload(ctx, ref, r, d); err != nil {
 				return o, err
 			}
 			p := plan{fn: r.fn}
@@ -135,19 +135,6 @@ func (c *Cluster) ensureDeployment(ctx context.Context, ref function.Ref, r *rec
 		c.log.Info("function updated", "function", ref.Name, "namespace", ref.Namespace)
 		return c.deployments.observe(made)
 	}
-}
-
-func (c *Cluster) scaleDeployment(ctx context.Context, ref function.Ref, d *deployment, replicas int32) error {
-	if d.replicas == replicas {
-		return nil
-	}
-	patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas)
-	made, err := c.core.AppsV1().Deployments(ref.Namespace).Patch(ctx, ref.Name, types.MergePatchType, patch, metav1.PatchOptions{})
-	if err != nil {
-		return translate(err, "Deployment", ref.Name)
-	}
-	c.log.Info("function scaled", "function", ref.Name, "namespace", ref.Namespace, "replicas", replicas)
-	return c.deployments.observe(made)
 }
 
 func (c *Cluster) ensureService(ctx context.Context, ref function.Ref, r *record, p *plan) error {

@@ -14,6 +14,22 @@ type Load struct {
 	InFlight, Waiting int
 	// LastActivity is when a call last came or ended; zero if none did.
 	LastActivity time.Time
+	// Started is how many calls have come, and CallTime how long all of them together have been here. Both begin at zero when
+	// the function is deployed, or when this process begins.
+	Started  uint64
+	CallTime time.Duration
+}
+
+// passLocked has time pass until now, as far as it has not: calls that are here have been here for longer. It must come before
+// their number changes.
+func (l *Load) passLocked(now time.Time) {
+	if calls := l.InFlight + l.Waiting; calls > 0 {
+		// A time that was taken before the lock was may be older than the last one.
+		l.CallTime += max(0, now.Sub(l.LastActivity)) * time.Duration(calls)
+	}
+	if now.After(l.LastActivity) {
+		l.LastActivity = now
+	}
 }
 
 // activity is what the proxy knows of a function while it exists: its endpoints and how they fare, the counts, the waiters.
@@ -50,8 +66,8 @@ type activity struct {
 
 // startLocked counts a call at an endpoint, and tells it so if it waited.
 func (a *activity) startLocked(c *call, s *slot, now time.Time) {
+	a.load.passLocked(now)
 	a.load.InFlight++
-	a.load.LastActivity = now
 	s.inFlight++
 	c.trial = s.tryLocked()
 	c.at, c.slot, c.placed = a, s, now
@@ -59,8 +75,8 @@ func (a *activity) startLocked(c *call, s *slot, now time.Time) {
 
 // endLocked is the opposite of startLocked, and gives what it frees to the next in the queue.
 func (a *activity) endLocked(c *call, now time.Time) {
+	a.load.passLocked(now)
 	a.load.InFlight--
-	a.load.LastActivity = now
 	c.slot.inFlight--
 	if c.trial {
 		c.slot.trying, c.trial = false, false
@@ -96,16 +112,16 @@ func (a *activity) queueLocked(c *call, depth int, now time.Time) bool {
 	}
 	a.queue.insert(c)
 	c.queue = a
+	a.load.passLocked(now)
 	a.load.Waiting++
-	a.load.LastActivity = now
 	return true
 }
 
 // unqueueLocked takes a call out of the queue.
 func (a *activity) unqueueLocked(c *call, now time.Time) {
 	a.queue.remove(c)
+	a.load.passLocked(now)
 	a.load.Waiting--
-	a.load.LastActivity = now
 }
 
 // dispatchLocked gives free places to those who wait, in the order in which they came. It must follow whatever may have

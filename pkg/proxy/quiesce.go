@@ -6,17 +6,6 @@ import (
 	"github.com/dragonchain/dc-provider/pkg/function"
 )
 
-// Load tells what a function has to do now. It does not block.
-func (p *Proxy) Load(ref function.Ref) Load {
-	a := p.activities.find(ref)
-	if a == nil {
-		return Load{}
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.load
-}
-
 // Quiesce retires all endpoints of a function and reports true if no call is in flight or waiting; otherwise it changes
 // nothing. New calls then wait, and ask for a wake, until there is an endpoint that was not retired or Resume is called.
 // A retired endpoint that leaves the set is no longer retired when it comes back.

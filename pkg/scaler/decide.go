@@ -11,8 +11,12 @@ type decision int
 
 const (
 	keep decision = iota
+	// rest is to keep what stays parked.
+	rest
 	zero
 	wake
+	// scale is to have another number of replicas, none of them none.
+	scale
 )
 
 // demand is what a function has to do.
@@ -21,10 +25,12 @@ type demand struct {
 	calls int
 	// last is when a call last came or ended; zero if none did.
 	last time.Time
+	// partial says that there may be more.
+	partial bool
 }
 
-// decide tells what a function with this policy and this many wanted replicas needs. since is the earliest that its idle
-// time can have begun.
+// decide tells what a function with this policy and this many wanted replicas needs, as far as calls alone tell. since is the
+// earliest that its idle time can have begun.
 func decide(now time.Time, policy function.Scale, replicas int, d demand, since time.Time) decision {
 	switch {
 	case replicas == 0 && d.calls > 0:
@@ -32,6 +38,10 @@ func decide(now time.Time, policy function.Scale, replicas int, d demand, since 
 	case replicas == 0 || !policy.Zero || d.calls > 0:
 		return keep
 	case now.Sub(later(d.last, since)) < policy.ZeroAfter:
+		return keep
+	case replicas == policy.Standby:
+		return rest
+	case d.partial:
 		return keep
 	default:
 		return zero

@@ -22,6 +22,13 @@ type upTime struct {
 	leaveUntil time.Time
 	// round is the last in which the function was there.
 	round uint64
+	// trace is its load lately, and measured what had been counted when that was last looked at, at a time that is zero if it
+	// never was.
+	trace      trace
+	measured   Load
+	measuredAt time.Time
+	// replicas is how many were wanted then, and needed how many the load needed.
+	replicas, needed int
 }
 
 func newIdleClock(now time.Time) *idleClock {
@@ -37,6 +44,10 @@ func (c *idleClock) observe(f *function.Function, now time.Time) *upTime {
 		c.of[f.Ref] = up
 	}
 	up.round = c.round
+	if f.Replicas > up.replicas {
+		up.trace.risen = now
+	}
+	up.replicas = f.Replicas
 	switch {
 	case f.Replicas == 0:
 		up.since = time.Time{}
@@ -46,12 +57,14 @@ func (c *idleClock) observe(f *function.Function, now time.Time) *upTime {
 	return up
 }
 
-// sweep forgets functions that the last round did not see, and begins another.
-func (c *idleClock) sweep() {
+// sweep forgets functions that the last round did not see, returns them, and begins another.
+func (c *idleClock) sweep() (gone []function.Ref) {
 	for ref, up := range c.of {
 		if up.round != c.round {
 			delete(c.of, ref)
+			gone = append(gone, ref)
 		}
 	}
 	c.round++
+	return gone
 }

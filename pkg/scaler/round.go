@@ -16,6 +16,8 @@ type change struct {
 	f    *function.Function
 	what decision
 	up   *upTime
+	// to is how many replicas are to be there, with what is said of it; for scale only.
+	to recommendation
 	// made is false if there was nothing to do any more.
 	made bool
 	err  error
@@ -44,30 +46,97 @@ func (s *Scaler) due(clock *idleClock) []*change {
 	now := s.cfg.Now()
 	var due []*change
 	for _, f := range s.cfg.Functions() {
-		if f.Replicas > 0 && !f.Policy.Scale.Zero {
-			continue // most functions cost no more than this
-		}
-		up := clock.observe(f, now)
-		if what := s.decide(f, up, now); what != keep && !now.Before(up.leaveUntil) {
-			due = append(due, &change{f: f, what: what, up: up})
+		if c := s.look(clock, f, now); c.what != keep && c.what != rest && !now.Before(c.up.leaveUntil) {
+			due = append(due, c)
 		}
 	}
-	clock.sweep()
+	for _, ref := range clock.sweep() {
+		s.metrics.forget(ref)
+	}
 	return due
 }
 
-func (s *Scaler) decide(f *function.Function, up *upTime, now time.Time) decision {
-	calls, last := s.cfg.Load(f.Ref)
-	return decide(now, f.Policy.Scale, f.Replicas, demand{calls: calls, last: last}, up.since)
+// look decides for one function.
+func (s *Scaler) look(clock *idleClock, f *function.Function, now time.Time) *change {
+	c := &change{f: f, up: clock.observe(f, now)}
+	load := s.cfg.Load(f.Ref)
+	c.what = s.decide(f, load, c.up, now)
+	if f.Replicas == 0 {
+		c.up.needed, c.up.trace, c.up.measuredAt = 0, trace{}, time.Time{}
+		s.metrics.rest(f.Ref)
+		return c
+	}
+	cpu, known := s.cpu.of(f, now)
+	c.up.measure(now, f.Policy.Scale, load, cpu, known)
+	switch c.what {
+	case keep:
+		c.to = c.up.trace.recommend(now, situation{
+			policy: f.Policy.Scale, replicas: f.Replicas, inFlight: load.InFlight, limit: f.Policy.MaxInFlight,
+			partial: load.Partial || f.Policy.Scale.Type == function.ScaleCPU && !known,
+		})
+		c.up.needed = c.to.needed
+		if c.to.replicas != f.Replicas {
+			c.what = scale
+		}
+	default:
+		c.up.needed = f.Policy.Scale.Standby
+	}
+	s.metrics.look(f, c.up.needed)
+	return c
+}
+
+func (s *Scaler) decide(f *function.Function, load Load, up *upTime, now time.Time) decision {
+	d := demand{calls: load.InFlight + load.Waiting, last: load.Last, partial: load.Partial}
+	return decide(now, f.Policy.Scale, f.Replicas, d, up.since)
 }
 
 func (s *Scaler) act(ctx context.Context, c *change) (made bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
-	if c.what == wake {
+	switch {
+	case c.what == wake:
 		return true, s.Wake(ctx, c.f)
+	case c.what == scale:
+		return s.scale(ctx, c)
+	case c.f.Policy.Scale.Standby > 0:
+		return s.toStandby(ctx, c)
+	default:
+		return s.toZero(ctx, c)
 	}
-	return s.toZero(ctx, c)
+}
+
+// scale gives a function the replicas that its load needs, unless it has changed since.
+func (s *Scaler) scale(ctx context.Context, c *change) (made bool, err error) {
+	return s.change(ctx, c, c.to.replicas, c.to.why)
+}
+
+// toStandby leaves of an idle function only what stays parked, unless a call came since that was decided. One that comes now
+// finds replicas still.
+func (s *Scaler) toStandby(ctx context.Context, c *change) (made bool, err error) {
+	if s.decide(c.f, s.cfg.Load(c.f.Ref), c.up, s.cfg.Now()) != zero {
+		return false, nil
+	}
+	return s.change(ctx, c, c.f.Policy.Scale.Standby, fmt.Sprintf("%d parked, idle for %v", c.f.Policy.Scale.Standby, c.f.Policy.Scale.ZeroAfter))
+}
+
+// change sets the number of a function's replicas if it is what was looked at still.
+func (s *Scaler) change(ctx context.Context, c *change, replicas int, why string) (made bool, err error) {
+	ref := c.f.Ref
+	done, err := s.turns.take(ctx, ref)
+	if err != nil {
+		return false, fmt.Errorf("scale %q: %w", ref, err)
+	}
+	defer done()
+	if f, ok := s.cfg.Lookup(ref); !ok || f.ID != c.f.ID || f.Replicas != c.f.Replicas {
+		return false, nil
+	}
+	switch err := s.cfg.SetReplicas(ctx, ref, replicas, why); {
+	case errors.Is(err, function.ErrNotFound): // deleted meanwhile
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("scale %q: %w", ref, err)
+	}
+	return true, nil
 }
 
 // toZero sends a function to zero unless a call came since that was decided.
@@ -83,11 +152,11 @@ func (s *Scaler) toZero(ctx context.Context, c *change) (made bool, err error) {
 		return false, nil
 	}
 	// Nothing comes now, but a call may have come and gone before.
-	if s.decide(f, c.up, s.cfg.Now()) != zero {
+	if s.decide(f, s.cfg.Load(ref), c.up, s.cfg.Now()) != zero {
 		s.cfg.Resume(ref)
 		return false, nil
 	}
-	err = s.cfg.SetReplicas(ctx, ref, 0)
+	err = s.cfg.SetReplicas(ctx, ref, 0, fmt.Sprintf("idle for %v", f.Policy.Scale.ZeroAfter))
 	switch {
 	case err == nil:
 		return true, nil
@@ -108,7 +177,11 @@ func (s *Scaler) settle(ctx context.Context, c *change) {
 	case c.err != nil:
 		c.up.leaveUntil = s.cfg.Now().Add(leaveAlone)
 		log.WarnContext(ctx, "function not scaled", "err", c.err)
-	case c.made && c.what == zero:
-		log.InfoContext(ctx, "function at zero", "idle_seconds", c.f.Policy.Scale.ZeroAfter.Seconds())
+	case !c.made:
+	case c.what == scale:
+		s.metrics.changed(c.f.Ref, c.to.reason)
+	case c.what == zero:
+		s.metrics.changed(c.f.Ref, reasonIdle)
+		log.InfoContext(ctx, "function at zero", "standby", c.f.Policy.Scale.Standby, "idle_seconds", c.f.Policy.Scale.ZeroAfter.Seconds())
 	}
 }

@@ -74,7 +74,10 @@ func (w *world) run(t *testing.T) *Scaler {
 
 func (w *world) deploy(ref function.Ref, replicas int, scale function.Scale) *function.Function {
 	f := &function.Function{Spec: function.Spec{Ref: ref}, ID: "1", Replicas: replicas, Created: time.Now()}
-	scale.Min = max(scale.Min, 1)
+	scale.Min, scale.Max = max(scale.Min, 1), max(scale.Max, 20)
+	if scale.Type == "" {
+		scale.Fixed = true
+	}
 	f.Policy.Scale = scale
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -99,10 +102,10 @@ func (w *world) lookup(ref function.Ref) (*function.Function, bool) {
 	return f, ok
 }
 
-func (w *world) load(ref function.Ref) (int, time.Time) {
+func (w *world) load(ref function.Ref) Load {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.calls[ref], w.last[ref]
+	return Load{InFlight: w.calls[ref], Last: w.last[ref]}
 }
 
 func (w *world) quiesce(ref function.Ref) bool {
@@ -121,7 +124,7 @@ func (w *world) resume(ref function.Ref) {
 	delete(w.quiet, ref)
 }
 
-func (w *world) setReplicas(ctx context.Context, ref function.Ref, replicas int) error {
+func (w *world) setReplicas(ctx context.Context, ref function.Ref, replicas int, _ string) error {
 	if w.hold != nil {
 		w.hold(ctx, replicas)
 	}

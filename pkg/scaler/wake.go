@@ -123,7 +123,7 @@ func (s *Scaler) wakeUp(ctx context.Context, ref function.Ref) error {
 		return nil
 	}
 	replicas := f.Policy.Scale.Initial()
-	if err := s.cfg.SetReplicas(ctx, ref, replicas); err != nil {
+	if err := s.cfg.SetReplicas(ctx, ref, replicas, "a call came"); err != nil {
 		return fmt.Errorf("wake %q: %w", ref, err)
 	}
 	// A wake that overtakes the going to zero finds the old replicas still there, and nothing else would say that they may
