@@ -26,6 +26,9 @@ type world struct {
 	functions map[function.Ref]*function.Function
 	calls     map[function.Ref]int
 	last      map[function.Ref]time.Time
+	callTime  map[function.Ref]time.Duration
+	partial   bool
+	cpu       func(context.Context, *function.Function) (float64, bool)
 	quiet     map[function.Ref]bool
 	changes   []string
 	// hold makes SetReplicas wait, and fail makes it fail.
@@ -40,6 +43,7 @@ func newWorld() *world {
 		functions: make(map[function.Ref]*function.Function),
 		calls:     make(map[function.Ref]int),
 		last:      make(map[function.Ref]time.Time),
+		callTime:  make(map[function.Ref]time.Duration),
 		quiet:     make(map[function.Ref]bool),
 	}
 }
@@ -48,6 +52,7 @@ func (w *world) scaler(t *testing.T) *Scaler {
 	t.Helper()
 	s, err := New(Config{
 		Functions: w.list, Lookup: w.lookup, Load: w.load, Quiesce: w.quiesce, Resume: w.resume, SetReplicas: w.setReplicas,
+		CPU: w.cpu,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +110,11 @@ func (w *world) lookup(ref function.Ref) (*function.Function, bool) {
 func (w *world) load(ref function.Ref) Load {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return Load{InFlight: w.calls[ref], Last: w.last[ref]}
+	callTime := w.callTime[ref]
+	if calls := w.calls[ref]; calls > 0 {
+		callTime += time.Duration(calls) * time.Since(w.last[ref])
+	}
+	return Load{InFlight: w.calls[ref], Last: w.last[ref], CallTime: callTime, Partial: w.partial}
 }
 
 func (w *world) quiesce(ref function.Ref) bool {
@@ -575,4 +584,163 @@ func BenchmarkRound(b *testing.B) {
 			}
 		})
 	}
+}
+
+var byCapacity = function.Scale{Min: 1, Max: 20, Type: function.ScaleCapacity, Target: 10, Proportion: 1, DownStep: 1, ZeroAfter: 10 * time.Minute}
+
+// busy has so many calls be there for a time.
+func (w *world) busy(ref function.Ref, calls int, d time.Duration) {
+	w.passTo(ref, calls)
+	time.Sleep(d)
+	synctest.Wait()
+	w.passTo(ref, calls)
+}
+
+// passTo counts the time of the calls that are there, and has others be there from now on.
+func (w *world) passTo(ref function.Ref, calls int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if before := w.calls[ref]; before > 0 {
+		w.callTime[ref] += time.Duration(before) * time.Since(w.last[ref])
+	}
+	w.calls[ref], w.last[ref] = calls, time.Now()
+}
+
+func (w *world) setPartial(partial bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.partial = partial
+}
+
+func TestScaler_FollowsTheLoadAndGoesToZero(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		policy := byCapacity
+		policy.Zero = true
+		w.deploy(cow, 1, policy)
+		w.run(t)
+		w.busy(cow, 35, 10*time.Second)
+		w.wantChanges(t, "4")
+		w.busy(cow, 5, 2*time.Minute)
+		w.wantChanges(t, "4", "3", "2", "1")
+		w.busy(cow, 0, time.Second)
+		wait(11 * time.Minute)
+		w.wantChanges(t, "4", "3", "2", "1", "0")
+	})
+}
+
+func TestScaler_StandbyInsteadOfZero(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		policy := byCapacity
+		policy.Zero, policy.Standby, policy.Min = true, 2, 4
+		w.deploy(cow, 4, policy)
+		w.run(t)
+		wait(11 * time.Minute)
+		w.wantChanges(t, "2")
+		if w.quiet[cow] {
+			t.Error("the replicas that stay are held back")
+		}
+		wait(24 * time.Hour)
+		w.wantChanges(t, "2")
+		w.busy(cow, 1, 2*time.Second) // and it is up as any that is called
+		w.wantChanges(t, "2", "4")
+		w.busy(cow, 0, time.Second)
+		wait(11 * time.Minute)
+		w.wantChanges(t, "2", "4", "2")
+	})
+}
+
+// What is known in part takes no replica, for none, fewer or standby.
+func TestScaler_TakesNothingWhileLoadsAreMissing(t *testing.T) {
+	for _, standby := range []int{0, 1} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld()
+			policy := byCapacity
+			policy.Zero, policy.Standby = true, standby
+			w.deploy(cow, 3, policy)
+			w.setPartial(true)
+			w.run(t)
+			wait(time.Hour)
+			w.wantChanges(t)
+			w.busy(cow, 35, 5*time.Second)
+			w.wantChanges(t, "4")
+			w.setPartial(false)
+			w.busy(cow, 0, time.Second)
+			wait(time.Hour)
+			want := []string{"4", "3", "2", "1"}
+			if standby == 0 {
+				want = append(want, "0")
+			}
+			w.wantChanges(t, want...)
+		})
+	}
+}
+
+// A new leader knows no load yet, and takes nothing for it.
+func TestScaler_BeginsWithoutTakingReplicas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.deploy(cow, 5, byCapacity)
+		w.run(t)
+		wait(40 * time.Second)
+		w.wantChanges(t)
+		wait(time.Minute)
+		w.wantChanges(t, "4", "3", "2", "1")
+	})
+}
+
+func TestScaler_ACallInTimeKeepsItFromStandby(t *testing.T) {
+	w := newWorld()
+	policy := byCapacity
+	policy.Zero, policy.Standby = true, 1
+	f := w.deploy(cow, 3, policy)
+	s := w.scaler(t)
+	up := &upTime{id: f.ID, since: time.Now().Add(-time.Hour)}
+	w.call(cow, 1)
+	if made, err := s.act(t.Context(), &change{f: f, what: zero, up: up}); made || err != nil {
+		t.Errorf("made %t, %v", made, err)
+	}
+	w.call(cow, -1)
+	w.last[cow] = time.Now().Add(-time.Hour)
+	if made, err := s.act(t.Context(), &change{f: f, what: zero, up: up}); !made || err != nil {
+		t.Errorf("made %t, %v", made, err)
+	}
+	w.wantChanges(t, "1")
+}
+
+// What was changed since it was looked at is not changed again.
+func TestScaler_WhatAUserHasSetMeanwhileStays(t *testing.T) {
+	w := newWorld()
+	f := w.deploy(cow, 1, byCapacity)
+	s := w.scaler(t)
+	w.byHand(cow, 7)
+	if made, err := s.act(t.Context(), &change{f: f, what: scale, up: &upTime{id: f.ID}, to: recommendation{replicas: 2}}); made || err != nil {
+		t.Errorf("made %t, %v", made, err)
+	}
+	w.wantChanges(t)
+}
+
+// A replica that hangs holds up no round, and what it took is forgotten after a time.
+func TestScaler_CPU(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		policy := byCapacity
+		policy.Type, policy.Target = function.ScaleCPU, 100
+		w.deploy(cow, 1, policy)
+		var known atomic.Bool
+		known.Store(true)
+		w.cpu = func(ctx context.Context, _ *function.Function) (float64, bool) {
+			if !known.Load() {
+				<-ctx.Done()
+			}
+			return 250, known.Load()
+		}
+		w.run(t)
+		wait(2 * time.Minute)
+		w.wantChanges(t, "2", "3")
+		known.Store(false)
+		wait(time.Hour)
+		w.wantChanges(t, "2", "3") // it is not known to take less
+	})
 }

@@ -14,14 +14,19 @@ import (
 
 var drainChanges = flag.Int("changes", 20, "how many times TestDrain_Changes changes each function under load")
 
-// loaded gives d room for several replicas, and for calls of longCall when a pod is to go.
+// loaded gives d room for several replicas, as many as it is told, and for calls of longCall when a pod is to go.
 func loaded(d deployment) deployment {
+	return label(label(unhurried(d), labelMax, "5"), labelFactor, "0")
+}
+
+// unhurried gives d time for calls of longCall when a pod is to go.
+func unhurried(d deployment) deployment {
 	env := map[string]string{"write_timeout": "6s", "exec_timeout": "6s"}
 	for k, v := range d.EnvVars {
 		env[k] = v
 	}
 	d.EnvVars = env
-	return label(d, labelMax, "5")
+	return d
 }
 
 // TestDrain_Changes updates and scales functions and deletes their pods while they are called: no call is lost.

@@ -20,9 +20,14 @@ const (
 	annotationHeap   = "com.dragonchain.heap"
 	annotationMode   = "com.dragonchain.mode"
 	annotationStatus = "com.dragonchain.status"
+	annotationScaled = "com.dragonchain.scaled"
 
 	labelMin          = "com.openfaas.scale.min"
 	labelMax          = "com.openfaas.scale.max"
+	labelFactor       = "com.openfaas.scale.factor"
+	labelType         = "com.openfaas.scale.type"
+	labelTarget       = "com.openfaas.scale.target"
+	labelProportion   = "com.openfaas.scale.target-proportion"
 	labelZero         = "com.openfaas.scale.zero"
 	labelZeroDuration = "com.openfaas.scale.zero-duration"
 )
