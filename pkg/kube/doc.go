@@ -51,6 +51,9 @@
 // watch tells so, and keeps its calls: the watchdog drains, and the container of an image that runs by itself, which may die
 // of SIGTERM, is held back by a pre-stop hook for as long as a call may take (Kubernetes 1.30 and later).
 //
+// Where there are to be fewer replicas, those with the fewest calls in flight are marked, are endpoints of no provider any
+// more, and only then is the Deployment made smaller; their calls go on, as those of every pod that is to end.
+//
 // # Guarantees
 //
 // Methods marked memory only never wait for the API server: with it gone, all that is known goes on being served, and the
@@ -80,11 +83,14 @@
 //	Function NAME in NAMESPACE, schema in chart/crds/function.yaml
 //	  metadata.finalizers                        dragonchain.com/cleanup
 //	  metadata.annotations["com.openfaas.uid"]   another value after every update
+//	  metadata.annotations["dragonchain.com/scaled"]  why there are as many replicas as there are, if no user said so
 //	  spec                                       what the user sent, and replicas
 //	  status.image                               the resolution, and which image and rollout it is of
 //	Deployment, Service, ReplicaSets, pods
 //	  metadata.labels["faas_function"]           the function's name
 //	  metadata.labels["dragonchain.com/record"]  the record's UID
+//	pods that are to go
+//	  metadata.annotations["dragonchain.com/leaving"], and Kubernetes' own deletion cost
 //	Deployment
 //	  metadata.annotations["dragonchain.com/inputs"]  hash of what it was rendered from
 //	Pod of the warm pool
