@@ -46,7 +46,7 @@ func listPackages(t *testing.T) []goPackage {
 // this module, and third-party modules that no other row claims.
 func TestImportsPointDown(t *testing.T) {
 	own := map[string][]string{
-		"cmd/dc-provider":                     {"pkg/function", "pkg/function/assignment", "pkg/function/readypush", "pkg/handlers", "pkg/heapstore", "pkg/heapstore/bolt", "pkg/heapstore/driver", "pkg/heapstore/postgres", "pkg/http1", "pkg/invoke", "pkg/kube", "pkg/pool", "pkg/proxy", "pkg/scaler", "pkg/usage"},
+		"cmd/dc-provider":                     {"pkg/function", "pkg/function/assignment", "pkg/function/readypush", "pkg/handlers", "pkg/heapstore", "pkg/heapstore/bolt", "pkg/heapstore/driver", "pkg/heapstore/postgres", "pkg/http1", "pkg/invoke", "pkg/kube", "pkg/peers", "pkg/pool", "pkg/proxy", "pkg/scaler", "pkg/usage"},
 		"cmd/dc-watchdog":                     {"pkg/function", "pkg/function/assignment", "pkg/function/readypush", "pkg/http1", "pkg/watchdog", "pkg/watchdog/lambda"},
 		"pkg/function":                        {},
 		"pkg/function/assignment":             {"pkg/function/readypush"},
@@ -61,6 +61,7 @@ func TestImportsPointDown(t *testing.T) {
 		"pkg/http1":                           {},
 		"pkg/invoke":                          {"pkg/function", "pkg/heapstore"},
 		"pkg/kube":                            {"pkg/function", "pkg/function/assignment", "pkg/function/readypush"},
+		"pkg/peers":                           {"pkg/function"},
 		"pkg/pool":                            {"pkg/function", "pkg/function/assignment", "pkg/function/readypush"},
 		"pkg/proxy":                           {"pkg/function", "pkg/http1"},
 		"pkg/scaler":                          {"pkg/function"},

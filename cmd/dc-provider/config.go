@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"errors"
 	"flag"
 	"fmt"
@@ -27,6 +28,7 @@ type config struct {
 	ownNamespace      string
 	ownPod            string
 	ownService        string
+	identity          string
 	functionNamespace string
 	basicAuthDir      string
 	readyKeyFile      string
@@ -114,6 +116,8 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	if err := flags.Parse(args); err != nil {
 		return config{}, err
 	}
+	// A process that was started again in the same pod has the name of the one before, and with it the lease.
+	c.identity = orDefault(c.ownPod, rand.Text())
 	if flags.NArg() > 0 {
 		return config{}, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
@@ -162,6 +166,9 @@ type storeConfig struct {
 	boltFile    string
 	postgresDSN string
 }
+
+// shared reports whether several providers may have the store.
+func (c storeConfig) shared() bool { return c.postgresDSN != "" }
 
 // parseStore reads bolt:FILE, or a URL that is the driver's to read. Its error does not repeat what may hold a password.
 func parseStore(s string) (storeConfig, error) {

@@ -20,6 +20,7 @@ import (
 	"github.com/dragonchain/dc-provider/pkg/http1"
 	"github.com/dragonchain/dc-provider/pkg/invoke"
 	"github.com/dragonchain/dc-provider/pkg/kube"
+	"github.com/dragonchain/dc-provider/pkg/peers"
 	"github.com/dragonchain/dc-provider/pkg/proxy"
 	"github.com/dragonchain/dc-provider/pkg/scaler"
 	"github.com/dragonchain/dc-provider/pkg/usage"
@@ -36,6 +37,8 @@ type provider struct {
 	pool    *warmPool // nil: none
 	api     *handlers.API
 	usage   *usage.Puller
+	// peers is nil where there is one provider at most, by its store.
+	peers   *peers.Peers
 	metrics *prometheus.Registry
 	// succeeded returns when another provider takes calls, or nobody is waited for any more.
 	succeeded func(context.Context) error
@@ -95,6 +98,9 @@ func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err
 	if p.usage, err = usage.New(usage.Config{Key: s.readyKey, Endpoints: p.cluster.Endpoints, Log: log}); err != nil {
 		return nil, err
 	}
+	if err := p.newPeers(s); err != nil {
+		return nil, err
+	}
 	if p.scaler, err = scaler.New(scaler.Config{
 		Functions:   p.cluster.All,
 		Lookup:      p.cluster.Lookup,
@@ -142,10 +148,45 @@ func (p *provider) registerMetrics() error {
 	return errors.Join(errs...)
 }
 
-// load is what a function has to do, as the scaler has it.
+// load is what a function has to do at all providers, as the scaler has it.
 func (p *provider) load(ref function.Ref) scaler.Load {
 	l := p.proxy.Load(ref)
-	return scaler.Load{InFlight: l.InFlight, Waiting: l.Waiting, Last: l.LastActivity, Started: l.Started, CallTime: l.CallTime}
+	all := scaler.Load{InFlight: l.InFlight, Waiting: l.Waiting, Last: l.LastActivity, Started: l.Started, CallTime: l.CallTime}
+	if p.peers == nil {
+		return all
+	}
+	others, partial := p.peers.Load(ref)
+	all.InFlight += others.InFlight
+	all.Waiting += others.Waiting
+	all.Started += others.Started
+	all.CallTime += others.CallTime
+	if others.Last.After(all.Last) {
+		all.Last = others.Last
+	}
+	all.Partial = partial
+	return all
+}
+
+// newPeers makes what tells providers of each other, where there may be several.
+func (p *provider) newPeers(s secrets) (err error) {
+	if !p.cfg.store.shared() {
+		return nil
+	}
+	p.peers, err = peers.New(peers.Config{
+		Secret: s.readyKey,
+		Providers: func(ctx context.Context) ([]string, error) {
+			return p.cluster.Providers(ctx, p.cfg.ownNamespace, providerService, providerPort)
+		},
+		Loads: func(since time.Time, visit func(function.Ref, peers.Load)) {
+			p.proxy.Loads(since, func(ref function.Ref, l proxy.Load) {
+				visit(ref, peers.Load{
+					InFlight: l.InFlight, Waiting: l.Waiting, Last: l.LastActivity, Started: l.Started, CallTime: l.CallTime,
+				})
+			})
+		},
+		Log: p.log,
+	})
+	return err
 }
 
 func (p *provider) newCluster(s secrets) (*kube.Cluster, error) {
@@ -196,6 +237,9 @@ func (p *provider) onDelete(ctx context.Context, f *function.Function) error {
 		return err
 	}
 	p.proxy.Forget(f.Ref)
+	if p.peers != nil {
+		p.peers.Forget(f.Ref)
+	}
 	return nil
 }
 
@@ -212,8 +256,14 @@ func (p *provider) newAPI(s secrets, contracts *invoke.Invoker) (*handlers.API, 
 	if p.pool != nil {
 		spare = p.registerSpare
 	}
+	var peerHandler http.Handler
+	if p.peers != nil {
+		peerHandler = p.peers.Handler()
+	}
 	return handlers.New(handlers.Config{
 		Spare:            spare,
+		Peers:            peerHandler,
+		PeersPath:        peers.Path,
 		Functions:        p.cluster,
 		Secrets:          p.cluster,
 		Namespaces:       p.cluster,
@@ -279,19 +329,38 @@ func (p *provider) run(ctx context.Context) error {
 	return err
 }
 
-// lead does, until ctx ends, what one provider at a time does. Whoever has the store is the one; a store in a database is
-// everybody's, and so is the lead. When the end is near the scaler stops first: it would take the calls that go to another
-// provider already for none.
+// What the chart names the Service of the providers' own listener, and its port.
+const (
+	providerService = "gateway-provider"
+	providerPort    = "http"
+)
+
+// lead waits until this provider is the one that leads, and does until ctx ends what one provider at a time does. Of those
+// that share a database the one with the lease leads; a store in a file is one provider's, who leads by having it. That one's
+// scaler stops with scaling, when the end is near: it would take the calls that go to another provider already for none.
 func (p *provider) lead(ctx, scaling context.Context) error {
-	if leads, err := p.store.open(ctx, p.log); !leads {
+	if opened, err := p.store.open(ctx, p.log); !opened {
 		return named("heap store", err)
 	}
+	if !p.cfg.store.shared() {
+		return p.leading(ctx, scaling)
+	}
+	return named("lead", p.cluster.Lead(ctx, p.cfg.ownNamespace, p.cfg.identity, func(ctx context.Context) error {
+		return p.leading(ctx, ctx)
+	}))
+}
+
+// leading is what one provider at a time does.
+func (p *provider) leading(ctx, scaling context.Context) error {
 	scaling, stopScaling := context.WithCancel(scaling)
 	defer stopScaling()
 	defer context.AfterFunc(ctx, stopScaling)()
 	parts, ctx := errgroup.WithContext(ctx)
 	parts.Go(func() error { p.cluster.Reconcile(ctx); return nil })
 	parts.Go(func() error { return named("scaler", p.runScaler(scaling)) })
+	if p.peers != nil {
+		parts.Go(func() error { return named("peers", p.peers.Run(ctx)) })
+	}
 	return parts.Wait()
 }
 

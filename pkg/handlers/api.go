@@ -82,6 +82,9 @@ type Config struct {
 
 	// Ready answers the watchdogs' ready pushes on the provider's listener. nil leaves the route out.
 	Ready *ReadyPush
+	// Peers answers other providers on the provider's listener, at PeersPath, and authenticates them. nil leaves the route out.
+	Peers     http.Handler
+	PeersPath string
 
 	// Spare has the spare of the warm pool register whose pod has this name and which serves at this address, as it says. An
 	// error that wraps function.ErrNotFound tells that it is none of ours. nil leaves the route out.

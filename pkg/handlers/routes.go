@@ -34,6 +34,13 @@ func (a *API) Provider() http.Handler {
 		route{method: "GET", path: "/healthz", serve: a.health, open: true},
 		route{method: "HEAD", path: "/healthz", serve: a.health, open: true},
 	)
+	if a.cfg.Peers != nil {
+		serve := func(w http.ResponseWriter, r *http.Request) error {
+			a.cfg.Peers.ServeHTTP(w, r)
+			return nil
+		}
+		routes = append(routes, route{method: "GET", path: a.cfg.PeersPath, serve: serve, open: true})
+	}
 	if a.cfg.Ready != nil {
 		routes = append(routes, route{method: "POST", path: "/dc/ready", serve: a.cfg.Ready.serve, open: true})
 	}

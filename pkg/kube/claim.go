@@ -250,7 +250,7 @@ func (c *Cluster) servedByClaims(ctx context.Context, ref function.Ref, r *recor
 		case p.claim.inputs != inputs, p.restarts > 0, p.claim.unresized, p.problem != "", left <= 0 && !c.isEndpoint(ref, name):
 			return false
 		case left > 0:
-			c.queue.AddAfter(ref, left) // no event tells that something did not happen
+			c.rounds().AddAfter(ref, left) // no event tells that something did not happen
 		}
 	}
 	return true
@@ -346,7 +346,7 @@ func (c *Cluster) resizeClaims(ctx context.Context, ref function.Ref, r *record)
 				p.claim = &claim
 				return p
 			})
-			c.queue.Add(ref)
+			c.rounds().Add(ref)
 		case err != nil:
 			errs = append(errs, translate(err, "Pod", name))
 		default:
@@ -432,7 +432,7 @@ func (c *Cluster) Steady(ref function.Ref, id string) {
 	c.mu.Lock()
 	c.steady[types.UID(id)] = struct{}{}
 	c.mu.Unlock()
-	c.queue.Add(ref)
+	c.rounds().Add(ref)
 }
 
 func (c *Cluster) isSteady(record types.UID) bool {

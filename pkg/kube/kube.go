@@ -14,7 +14,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/client-go/util/workqueue"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
 )
@@ -49,6 +48,11 @@ type Config struct {
 
 	// Workers is how many functions are reconciled at a time. 0 means 16.
 	Workers int
+
+	// LeaseDuration is how long a leader that is gone without a word is waited for, and a little more than how long one leads
+	// that cannot reach the API server; an eighth of it is the time between two tries. 0 means 8 s: nothing wakes meanwhile, and
+	// each try is one small write.
+	LeaseDuration time.Duration
 
 	// OnEndpoints is told of each change to the replicas of a function that may be given work: all of them, none at zero
 	// and after a delete. id is the record's identity. Calls for one function come in order and never overlap. nil tells nobody.
@@ -89,13 +93,16 @@ type Cluster struct {
 	starts *starts
 	images *resolver
 	nodes  *nodeCache
-	queue  workqueue.TypedRateLimitingInterface[function.Ref]
 	synced chan struct{}
 	// refill has the pool looked at, and keeping says that this provider does.
 	refill  chan struct{}
 	keeping atomic.Bool
 
 	mu sync.Mutex
+	// queue holds what is to be reconciled next, by this provider or by nobody here.
+	queue refQueue
+	// ended says that nothing is watched any more, and that no other queue follows.
+	ended bool
 	// prepared are the policies of records for which OnDeploy was called, by the records' identities.
 	prepared map[string]function.Policy
 	// woken are the records whose functions were at zero a moment ago, and steady those that are to get their Deployment
@@ -174,8 +181,7 @@ func New(cfg Config) (*Cluster, error) {
 	c.deployments = newMirror(newDeployment, c.deploymentChanged)
 	c.services = newMirror(newService, c.serviceChanged)
 	c.namespaces = newMirror(newNamespace, c.namespaceChanged)
-	c.queue = workqueue.NewTypedRateLimitingQueue(
-		workqueue.NewTypedItemExponentialFailureRateLimiter[function.Ref](retryMin, retryMax))
+	c.queue = newRefQueue()
 	return c, nil
 }
 
@@ -188,6 +194,9 @@ func (cfg *Config) fill() {
 	}
 	if cfg.ResolveTimeout == 0 {
 		cfg.ResolveTimeout = 3 * time.Second
+	}
+	if cfg.LeaseDuration == 0 {
+		cfg.LeaseDuration = 8 * time.Second
 	}
 	if cfg.Workers == 0 {
 		cfg.Workers = 16
@@ -218,6 +227,7 @@ func (cfg *Config) fill() {
 
 // Run watches the cluster until ctx ends, and returns when all that it started has ended. It may be called once.
 func (c *Cluster) Run(ctx context.Context) error {
+	defer c.end()
 	g, ctx := errgroup.WithContext(ctx)
 	c.watch(ctx, g)
 	g.Go(func() error { c.table.run(ctx); return nil })
@@ -229,26 +239,6 @@ func (c *Cluster) Run(ctx context.Context) error {
 		return nil
 	})
 	return g.Wait()
-}
-
-// Reconcile makes the cluster be as the records ask, once the caches are filled, until ctx ends. It returns when
-// no round is under way any more. It may be called once, and of all providers of a cluster one at a time should: two would
-// do the same work, and undo each other's if they are of different versions.
-func (c *Cluster) Reconcile(ctx context.Context) {
-	select {
-	case <-c.synced:
-	case <-ctx.Done():
-	}
-	var workers sync.WaitGroup
-	for range c.cfg.Workers {
-		workers.Go(func() { c.work(ctx) })
-	}
-	if c.cfg.Pool != nil && ctx.Err() == nil {
-		workers.Go(func() { c.keepPool(ctx) })
-	}
-	<-ctx.Done()
-	c.queue.ShutDown()
-	workers.Wait()
 }
 
 // Synced is closed once the caches hold what the cluster held when Run began.

@@ -205,7 +205,7 @@ func (c *Cluster) namespaceChanged(key function.Ref, before, after *namespace) {
 		return
 	}
 	c.log.Info("namespace changed", "namespace", key.Name, "functions", c.holdsFunctions(key.Name, after))
-	c.records.each(key.Name, func(ref function.Ref, _ *record) { c.queue.Add(ref) })
+	c.records.each(key.Name, func(ref function.Ref, _ *record) { c.rounds().Add(ref) })
 }
 
 // errUnmanaged refuses a function in a namespace that is not for functions.

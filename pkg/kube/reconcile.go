@@ -40,7 +40,7 @@ func (c *Cluster) recordChanged(ref function.Ref, before, after *record) {
 	c.cfg.OnProblem(ref)
 	if after == nil || before == nil || before.generation != after.generation || before.rollout != after.rollout ||
 		before.uid != after.uid || before.deleting != after.deleting {
-		c.queue.Add(ref)
+		c.rounds().Add(ref)
 	}
 }
 
@@ -60,51 +60,51 @@ func (c *Cluster) podChanged(key function.Ref, before, after *pod) {
 			c.table.set(p.function, key.Name, nil)
 		}
 		c.cfg.OnProblem(p.function)
-		c.queue.AddAfter(p.function, settle)
+		c.rounds().AddAfter(p.function, settle)
 	}
 }
 
 func (c *Cluster) deploymentChanged(ref function.Ref, before, after *deployment) {
 	c.cfg.OnProblem(ref)
 	if before != nil && after != nil {
-		c.queue.AddAfter(ref, settle)
+		c.rounds().AddAfter(ref, settle)
 		return
 	}
-	c.queue.Add(ref)
+	c.rounds().Add(ref)
 }
 
 func (c *Cluster) serviceChanged(ref function.Ref, _, after *service) {
 	if after == nil {
-		c.queue.Add(ref)
+		c.rounds().Add(ref)
 	}
 }
 
-// work reconciles one function after another until the queue is shut down.
-func (c *Cluster) work(ctx context.Context) {
+// work reconciles one function after another until its queue is shut down.
+func (c *Cluster) work(ctx context.Context, q refQueue) {
 	for {
-		ref, shutdown := c.queue.Get()
+		ref, shutdown := q.Get()
 		if shutdown {
 			return
 		}
-		c.round(ctx, ref)
-		c.queue.Done(ref)
+		c.round(ctx, q, ref)
+		q.Done(ref)
 	}
 }
 
-func (c *Cluster) round(ctx context.Context, ref function.Ref) {
+func (c *Cluster) round(ctx context.Context, q refQueue, ref function.Ref) {
 	limited, cancel := context.WithTimeout(ctx, roundTimeout)
 	defer cancel()
 	err := c.reconcile(limited, ref)
 	switch {
 	case err == nil:
-		c.queue.Forget(ref)
+		q.Forget(ref)
 	case ctx.Err() != nil: // we are to end
 	case errors.Is(err, function.ErrInvalid):
 		// Said in the function's status; it is looked at again, since a missing secret may come.
-		c.queue.AddRateLimited(ref)
+		q.AddRateLimited(ref)
 	default:
 		c.log.Warn("reconciling will be tried again", "function", ref.Name, "namespace", ref.Namespace, "err", err)
-		c.queue.AddRateLimited(ref)
+		q.AddRateLimited(ref)
 	}
 }
 
@@ -138,7 +138,7 @@ func (c *Cluster) reconcile(ctx context.Context, ref function.Ref) error {
 	o.unclaimable = c.unclaimable(ctx, r, o.image)
 	// No event tells that something did not happen.
 	if next := nextTrouble(c.table.podsOf(ref), r.uid, time.Now()); next > 0 {
-		c.queue.AddAfter(ref, next)
+		c.rounds().AddAfter(ref, next)
 	}
 	s := c.judge(ref, r, o)
 	s.observed = generation // what was asked for since has another round

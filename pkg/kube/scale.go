@@ -51,11 +51,11 @@ type replica struct {
 	*pod
 }
 
-// replicasOf gives the pods of a record that do not end yet.
+// replicasOf gives the pods of a record's Deployment that do not end yet.
 func (c *Cluster) replicasOf(ref function.Ref, record types.UID) []replica {
 	var list []replica
 	for name, p := range c.table.podsOf(ref) {
-		if p.record == record && !p.ending {
+		if p.record == record && !p.ending && p.claim == nil {
 			list = append(list, replica{name, p})
 		}
 	}

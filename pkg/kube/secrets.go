@@ -59,7 +59,7 @@ func (c *Cluster) secretCame(namespace, name string) {
 		}
 	})
 	for _, ref := range waiting {
-		c.queue.Add(ref)
+		c.rounds().Add(ref)
 	}
 }
 

@@ -53,8 +53,9 @@ func (s *Scaler) settleClaimed() {
 		if !ok || f.ID != c.ID {
 			continue
 		}
-		calls, last := s.cfg.Load(c.Ref)
-		if steady(now, &f.Policy, c.Since, demand{calls: calls, last: last}) {
+		load := s.cfg.Load(c.Ref)
+		calls := load.InFlight + load.Waiting
+		if steady(now, &f.Policy, c.Since, demand{calls: calls, last: load.Last}) {
 			s.cfg.Log.Info("function gets replicas of its own", "function", c.Ref.Name, "namespace", c.Ref.Namespace, "in_flight", calls)
 			s.cfg.Steady(c.Ref, c.ID)
 		}
