@@ -18,18 +18,18 @@ func TestSteady(t *testing.T) {
 		demand demand
 		want   bool
 	}{
-		"just claimed, the call that woke it":         {zero, at(0), demand{1, at(0)}, false},
-		"a short call, idle since":                    {zero, at(60), demand{0, at(1)}, false},
-		"a call that takes long":                      {zero, at(10), demand{1, at(0)}, true},
-		"a call that takes nearly long":               {zero, at(9), demand{1, at(0)}, false},
-		"calls again and again":                       {zero, at(12), demand{0, at(11)}, true},
-		"calls that ended in time":                    {zero, at(300), demand{0, at(9)}, false},
-		"as many at a time as one should have":        {zero, at(1), demand{10, at(0)}, false},
-		"more":                                        {zero, at(1), demand{11, at(0)}, true},
-		"as many as its label allows":                 {narrow, at(1), demand{2, at(0)}, false},
-		"more than its label allows":                  {narrow, at(1), demand{3, at(0)}, true},
-		"never goes to zero by itself, just claimed":  {function.Policy{}, at(9), demand{0, at(1)}, false},
-		"never goes to zero by itself, a while later": {function.Policy{}, at(10), demand{0, at(1)}, true},
+		"just claimed, the call that woke it":         {zero, at(0), demand{calls: 1, last: at(0)}, false},
+		"a short call, idle since":                    {zero, at(60), demand{calls: 0, last: at(1)}, false},
+		"a call that takes long":                      {zero, at(10), demand{calls: 1, last: at(0)}, true},
+		"a call that takes nearly long":               {zero, at(9), demand{calls: 1, last: at(0)}, false},
+		"calls again and again":                       {zero, at(12), demand{calls: 0, last: at(11)}, true},
+		"calls that ended in time":                    {zero, at(300), demand{calls: 0, last: at(9)}, false},
+		"as many at a time as one should have":        {zero, at(1), demand{calls: 10, last: at(0)}, false},
+		"more":                                        {zero, at(1), demand{calls: 11, last: at(0)}, true},
+		"as many as its label allows":                 {narrow, at(1), demand{calls: 2, last: at(0)}, false},
+		"more than its label allows":                  {narrow, at(1), demand{calls: 3, last: at(0)}, true},
+		"never goes to zero by itself, just claimed":  {function.Policy{}, at(9), demand{calls: 0, last: at(1)}, false},
+		"never goes to zero by itself, a while later": {function.Policy{}, at(10), demand{calls: 0, last: at(1)}, true},
 		"no call seen, as after a restart":            {zero, at(20), demand{}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
