@@ -91,6 +91,7 @@
 //	  metadata.labels["dragonchain.com/record"]  the record's UID
 //	pods that are to go
 //	  metadata.annotations["dragonchain.com/leaving"], and Kubernetes' own deletion cost
+//	Lease dc-provider, in the provider's namespace  which provider leads, of those that share a database
 //	Deployment
 //	  metadata.annotations["dragonchain.com/inputs"]  hash of what it was rendered from
 //	Pod of the warm pool
