@@ -72,7 +72,7 @@ func TestAutoscale_Capacity(t *testing.T) {
 	})
 	fewer()
 	f.scaledBy(t, "capacity", 1)
-	l.report(t, false)
+	l.report(t)
 }
 
 // TestAutoscale_RPS has one client call as fast as it can, which is more than the replica is to have.
@@ -83,7 +83,7 @@ func TestAutoscale_RPS(t *testing.T) {
 	l, ctx := startLoad(t)
 	l.again(ctx, "short", func(ctx context.Context, n int) error { return f.answers(ctx, fmt.Sprint(n), fmt.Sprint(n)) })
 	f.scaledBy(t, "rps", 3)
-	l.report(t, false)
+	l.report(t)
 }
 
 // TestAutoscale_CPU keeps a processor busy, which only the watchdog sees.
@@ -97,7 +97,7 @@ func TestAutoscale_CPU(t *testing.T) {
 		return f.answers(ctx, fmt.Sprintf("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo %d", n), fmt.Sprintln(n))
 	})
 	f.scaledBy(t, "cpu", 2)
-	l.report(t, false)
+	l.report(t)
 }
 
 // TestStandby_StaysParked has a function keep one replica, parked, where it would go to zero, and the next call start its
