@@ -150,7 +150,7 @@ func TestPeers_ComeAndGo(t *testing.T) {
 }
 
 func TestPeers_WhatIsNotKnownIsSaid(t *testing.T) {
-	for name, break_ := range map[string]func(*providers, *provider){
+	for name, spoil := range map[string]func(*providers, *provider){
 		"one does not answer":          func(_ *providers, b *provider) { b.server.Close() },
 		"one answers for another key":  func(_ *providers, b *provider) { b.key = deriveKey([]byte("another")) },
 		"one answers something else":   func(_ *providers, b *provider) { b.server.Config.Handler = http.NotFoundHandler() },
@@ -163,7 +163,7 @@ func TestPeers_WhatIsNotKnownIsSaid(t *testing.T) {
 			var ps providers
 			leader, b := ps.add(t, secret), ps.add(t, secret)
 			leader.lead(t)
-			break_(&ps, b)
+			spoil(&ps, b)
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 			defer cancel()
 			leader.round(ctx)
