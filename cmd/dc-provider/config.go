@@ -37,6 +37,7 @@ type config struct {
 	watchdogImage     string
 	watchdog          string
 	pool              poolConfig
+	prePull           bool
 	store             storeConfig
 	callTimeout       time.Duration
 	wakeTimeout       time.Duration
@@ -91,6 +92,7 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.StringVar(&c.pool.requests.Memory, "pool-memory", "", "`memory` that a spare requests")
 	flags.StringVar(&c.pool.limits.CPU, "pool-cpu-limit", "", "`CPU` limit of a spare; functions without a limit of their own then get none")
 	flags.StringVar(&c.pool.limits.Memory, "pool-memory-limit", "", "`memory` limit of a spare; functions without a limit of their own then get none")
+	flags.BoolVar(&c.prePull, "pre-pull", true, "have every node that may run a function pull its image ahead of a wake")
 	flags.StringVar(&store, "store", "", "`store` of the contracts' heaps: bolt:FILE for one provider, postgres://USER@HOST/DATABASE for any number;\n"+
 		"empty means the environment's DC_STORE, which keeps a password out of sight, else "+defaultStore)
 	flags.DurationVar(&c.callTimeout, "call-timeout", time.Minute, "how long a call may take until its answer begins")

@@ -136,7 +136,7 @@ func (p *provider) registerMetrics() error {
 	})
 	about.Set(1)
 	all := []prometheus.Collector{
-		about, p.proxy.Metrics(), p.scaler.Metrics(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		about, p.proxy.Metrics(), p.scaler.Metrics(), p.cluster.Metrics(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	}
 	if p.pool != nil {
 		all = append(all, p.pool.claims, p.pool.steps)
@@ -199,6 +199,7 @@ func (p *provider) newCluster(s secrets) (*kube.Cluster, error) {
 		DefaultNamespace: p.cfg.functionNamespace,
 		WatchdogImage:    p.cfg.watchdogImage,
 		WatchdogBy:       kube.WatchdogMethod(p.cfg.watchdog),
+		PrePull:          p.cfg.prePull,
 		ReadyURL:         p.cfg.readyURL,
 		ReadyKey:         s.readyKey,
 		RegistryMirrors:  p.cfg.registryMirrors,

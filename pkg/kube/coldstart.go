@@ -41,7 +41,7 @@ func (s *starts) observe(ref function.Ref, replica string, p *pod, now time.Time
 	s.mu.Lock()
 	_, claimed := s.reached[ref][replica][function.PhaseClaim]
 	s.mu.Unlock()
-	if p.scheduled && !claimed {
+	if p.node != "" && !claimed {
 		s.mark(ref, replica, function.PhaseSchedule, now)
 	}
 	if !p.running.IsZero() && !claimed {

@@ -68,7 +68,7 @@ func TestStarts_Claimed(t *testing.T) {
 	at := func(ms int) time.Time { return zero.Add(time.Duration(ms) * time.Millisecond) }
 	s.mark(cowRef, "", function.PhaseRecord, at(-100))
 	s.mark(cowRef, "spare-1", function.PhaseClaim, at(1))
-	s.observe(cowRef, "spare-1", &pod{scheduled: true, running: at(-5000), ready: true}, at(5))
+	s.observe(cowRef, "spare-1", &pod{node: "n", running: at(-5000), ready: true}, at(5))
 	s.mark(cowRef, "spare-1", function.PhaseAssign, at(10))
 	s.pushed(cowRef, "spare-1", function.Startup{Container: at(110)}, at(120))
 	got := s.of(cowRef, "spare-1").Split(zero, at(125))

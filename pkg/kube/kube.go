@@ -42,6 +42,9 @@ type Config struct {
 	// ResolveTimeout is how long a registry may take to tell an image's digest. 0 means 3 s.
 	ResolveTimeout time.Duration
 
+	// PrePull has every node that may run a function pull its image ahead of a wake.
+	PrePull bool
+
 	// CallTimeout is how long a call may take. An image that runs without the watchdog is not told to end for as long, or
 	// for as long as its own write_timeout or exec_timeout says, if that is less. 0 means that the function's own counts.
 	CallTimeout time.Duration
@@ -93,6 +96,7 @@ type Cluster struct {
 	starts *starts
 	images *resolver
 	nodes  *nodeCache
+	pulls  *puller
 	synced chan struct{}
 	// refill has the pool looked at, and keeping says that this provider does.
 	refill  chan struct{}
@@ -174,6 +178,7 @@ func New(cfg Config) (*Cluster, error) {
 	}
 	c.nodes = &nodeCache{core: c.core}
 	c.starts = &starts{reached: make(map[function.Ref]map[string]map[function.Phase]time.Time)}
+	c.pulls = newPuller(c)
 	c.table = newTable(cfg.OnEndpoints, c.current)
 	c.records = newMirror(func(o any, before *record) *record { return newRecord(o.(*object), before) }, c.recordChanged)
 	c.pods = newMirror(newPod, c.podChanged)

@@ -119,6 +119,9 @@ func (c *Cluster) Reconcile(ctx context.Context) {
 	if c.cfg.Pool != nil {
 		workers.Go(func() { c.keepPool(ctx) })
 	}
+	if c.cfg.PrePull {
+		workers.Go(func() { c.pulls.run(ctx) })
+	}
 	<-ctx.Done()
 	q.ShutDown()
 	workers.Wait()

@@ -20,8 +20,8 @@ type pod struct {
 	record   types.UID
 	ip       string
 	created  time.Time
-	// scheduled means that it has a node.
-	scheduled bool
+	// node is empty until it was scheduled.
+	node string
 	// ready is Kubernetes' own readiness; ending means that it was told to end, or has.
 	ready, ending bool
 	// down means that the function's container has ended and was not started again yet.
@@ -73,15 +73,15 @@ func newClaim(o *corev1.Pod) *claim {
 func newPod(obj any, before *pod) *pod {
 	o := obj.(*corev1.Pod)
 	p := &pod{
-		uid:       o.UID,
-		claim:     newClaim(o),
-		function:  function.Ref{Name: intern(o.Labels[labelFunction]), Namespace: intern(o.Namespace)},
-		record:    types.UID(o.Labels[labelRecord]),
-		rollout:   intern(o.Labels[labelRollout]),
-		ip:        o.Status.PodIP,
-		created:   o.CreationTimestamp.Time,
-		scheduled: o.Spec.NodeName != "",
-		ending:    o.DeletionTimestamp != nil || o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed,
+		uid:      o.UID,
+		claim:    newClaim(o),
+		function: function.Ref{Name: intern(o.Labels[labelFunction]), Namespace: intern(o.Namespace)},
+		record:   types.UID(o.Labels[labelRecord]),
+		rollout:  intern(o.Labels[labelRollout]),
+		ip:       o.Status.PodIP,
+		created:  o.CreationTimestamp.Time,
+		node:     intern(o.Spec.NodeName),
+		ending:   o.DeletionTimestamp != nil || o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed,
 	}
 	_, p.leaving = o.Annotations[annotationLeaving]
 	for _, c := range o.Status.Conditions {

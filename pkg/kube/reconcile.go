@@ -37,6 +37,7 @@ func (c *Cluster) recordChanged(ref function.Ref, before, after *record) {
 	if after != nil && before != nil && before.uid == after.uid && before.fn.Replicas == 0 && after.fn.Replicas > 0 {
 		c.noteWoken(after.uid)
 	}
+	signal(c.pulls.changed)
 	c.cfg.OnProblem(ref)
 	if after == nil || before == nil || before.generation != after.generation || before.rollout != after.rollout ||
 		before.uid != after.uid || before.deleting != after.deleting {
@@ -176,9 +177,10 @@ func (c *Cluster) apply(ctx context.Context, ref function.Ref, r *record) (o out
 }
 
 // lookAhead finds out what the next wake of a function at zero will have to know of its image, where a spare may serve that
-// wake. What it does not find out then is found out by the wake.
+// wake, or where the nodes are to pull it. What it does not find out then is found out by the wake.
 func (c *Cluster) lookAhead(ctx context.Context, r *record) (o outcome) {
-	if c.cfg.Pool == nil || r.resolved() != nil || unclaimable(r.fn, &resolution{}, c.cfg.Pool.Limits) != "" {
+	claims := c.cfg.Pool != nil && unclaimable(r.fn, &resolution{}, c.cfg.Pool.Limits) == ""
+	if r.resolved() != nil || !claims && !c.cfg.PrePull {
 		return o
 	}
 	p, err := c.plan(ctx, r)

@@ -16,8 +16,9 @@ import (
 
 // conditionTypes are the published conditions of a Function: Ready when what was asked for has been applied, Healthy when
 // a replica serves, Reconciling while replicas are still to come, Stalled when nothing goes on until somebody mends it. And
-// one of ours: Claimable when a spare of the warm pool can become a replica.
-var conditionTypes = [...]string{"Ready", "Healthy", "Reconciling", "Stalled", "Claimable"}
+// two of ours: Claimable when a spare of the warm pool can become a replica, and, where images are pulled ahead, ImagePulled
+// when every node that may run it has the image.
+var conditionTypes = [...]string{"Ready", "Healthy", "Reconciling", "Stalled", "Claimable", "ImagePulled"}
 
 const (
 	ready = iota
@@ -25,6 +26,7 @@ const (
 	reconciling
 	stalled
 	claimable
+	imagePulled
 )
 
 // outcome is what one round of reconciling came to.
@@ -58,6 +60,9 @@ func (c *Cluster) reason(ref function.Ref, r *record, available int) string {
 		return s.message
 	}
 	if r.fn.Replicas == 0 {
+		if s := r.status.conditions[imagePulled]; s.reason == "PullFailed" {
+			return s.message
+		}
 		return ""
 	}
 	d := c.deployments.get(ref)
@@ -152,6 +157,7 @@ func (c *Cluster) judge(ref function.Ref, r *record, o outcome) recordStatus {
 	if o.unclaimable != "" {
 		s.conditions[claimable] = condition{reason: reasonNoShape, message: intern(o.unclaimable)}
 	}
+	s.conditions[imagePulled] = c.pulls.of(ref)
 	return s
 }
 
@@ -180,6 +186,9 @@ func (c *Cluster) writeStatus(ctx context.Context, ref function.Ref, r *record, 
 	now := time.Now().Unix()
 	for i := range s.conditions {
 		before := r.status.conditions[i]
+		if s.conditions[i].reason == "" {
+			continue // nothing is to be said
+		}
 		s.conditions[i].since = now
 		if before.since != 0 && before.is == s.conditions[i].is {
 			s.conditions[i].since = before.since
@@ -221,6 +230,9 @@ func (s recordStatus) object() objectStatus {
 		Image:               s.image,
 	}
 	for i, c := range s.conditions {
+		if c.reason == "" {
+			continue
+		}
 		status := metav1.ConditionFalse
 		if c.is {
 			status = metav1.ConditionTrue

@@ -38,6 +38,10 @@ func (c *Cluster) watch(ctx context.Context, g *errgroup.Group) {
 		spares := func(o *metav1.ListOptions) { o.LabelSelector = labelSpare }
 		kinds = append(kinds, watched{c.core.CoreV1().RESTClient(), "pods", spares, &corev1.Pod{}, c.spares})
 	}
+	if c.cfg.PrePull {
+		pulls := func(o *metav1.ListOptions) { o.LabelSelector = labelPull }
+		kinds = append(kinds, watched{c.core.CoreV1().RESTClient(), "pods", pulls, &corev1.Pod{}, c.pulls.pods})
+	}
 	for _, w := range kinds {
 		logger := klog.New(logr.FromSlogHandler(c.log.Handler()).GetSink())
 		reflector := cache.NewReflectorWithOptions(

@@ -80,11 +80,15 @@ func (p *plan) putWatchdog(spec *corev1.PodSpec) {
 	}}
 }
 
-// node is what decides whether a node can mount image volumes.
+// node is what decides whether a node can mount image volumes, and whether an image is to be pulled there.
 type node struct {
+	name                   string
 	labels                 map[string]string
 	kubelet, runtime, arch string
 	allocatable            corev1.ResourceList
+	// open nodes are ready and take pods; images are those that it says it has, spelled out.
+	open   bool
+	images map[string]bool
 }
 
 // chooseWatchdog takes the image volume if every node that the function may run on can mount it.
@@ -142,6 +146,9 @@ func (c *nodeCache) get(ctx context.Context) (server string, nodes []node, err e
 	for i := range list.Items {
 		n := &list.Items[i]
 		c.nodes = append(c.nodes, node{
+			name:    n.Name,
+			open:    nodeOpen(n),
+			images:  imagesOf(n),
 			labels:  n.Labels,
 			kubelet: n.Status.NodeInfo.KubeletVersion,
 			runtime: n.Status.NodeInfo.ContainerRuntimeVersion,
