@@ -43,6 +43,12 @@
 // The keeper makes as many spares as each namespace is to have, takes turns between namespaces, and takes away those that are
 // of no use: of an earlier shape, started again, never registered, or given up in the middle of a claim.
 //
+// Where images are pulled ahead (Config.PrePull), every node that may run a function pulls its image when the function is deployed or
+// the node is added, by a pod of some seconds: see prepull.go. The condition ImagePulled tells how far that is.
+//
+// Stuck tells of a function that cannot start: what is to be mended in its record, what Kubernetes refuses, or that all its pods have
+// a problem which has lasted for longer than such problems do: see stuck.go. Whoever waits for it is told then, in those words.
+//
 // Of every replica it is noted when it reached what on its way to serve, as the watch and the watchdog's push tell: see
 // coldstart.go. Kubernetes' own times would have whole seconds.
 //

@@ -57,6 +57,9 @@
 // function's series live from its first call to Forget. Every call of a function that exists is counted as started and, once
 // ended, by a status: the answer's, or that of the error in its place. What it waited is no part of its time, as with OpenFaaS.
 //
+// A call that waits for a function which cannot start is told why as soon as Config.Stuck says so, and so are those that come while it
+// is so: they do not wait for what will not be.
+//
 // A cold start is the time of a call that waited for its function to start, from when it came to the first byte of its answer. It is
 // split among the phases in which the replica was meanwhile, as Config.ColdStart tells them of the replica that answered; each start
 // is counted once, by the first call that it answers, and told to every caller who asks by the header X-Cold-Start: see coldstart.go.
