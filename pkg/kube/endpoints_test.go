@@ -97,3 +97,40 @@ func TestTable_ForgetsWhatIsNoMore(t *testing.T) {
 		t.Errorf("%d functions remembered, told %d times", len(table.functions), told)
 	}
 }
+
+// A push that got lost, or came to a provider that was restarted since, costs a second or two: the watch tells as well.
+func TestMarkReady_LostPushes(t *testing.T) {
+	w := newWorld(t, nil)
+	w.create(cow())
+	w.pod("cow", "cow-1", "10.0.0.1", false)
+	fn, _ := w.cluster.Lookup(cowRef)
+	w.cluster.MarkReady(cowRef, fn.ID, "cow-1", "10.0.0.1", function.Startup{})
+	w.endpoints(cowRef, "10.0.0.1:8080")
+
+	w.stop()
+	w.start(nil)
+	w.endpoints(cowRef) // the provider has forgotten the push
+	w.pod("cow", "cow-1", "10.0.0.1", true)
+	w.pod("cow", "cow-2", "10.0.0.2", true) // it never pushed
+	w.endpoints(cowRef, "10.0.0.1:8080", "10.0.0.2:8080")
+}
+
+// A push that comes again, from wherever it was held up, brings back nothing that has ended.
+func TestMarkReady_RepeatedForAPodThatEnds(t *testing.T) {
+	table := newTable(nil, func(function.Ref) (types.UID, bool) { return "r1", true })
+	running := pod{function: cowRef, record: "r1", ip: "1.1.1.1", started: true}
+	table.set(cowRef, "p", &running)
+	if !table.push(cowRef, "r1", "p", "1.1.1.1") || len(table.endpoints(cowRef)) != 1 {
+		t.Fatal("the push did nothing")
+	}
+	ending := running
+	ending.ending = true
+	table.set(cowRef, "p", &ending)
+	if table.push(cowRef, "r1", "p", "1.1.1.1") || len(table.endpoints(cowRef)) != 0 {
+		t.Error("repeated for a pod that ends")
+	}
+	table.set(cowRef, "q", &running)
+	if table.push(cowRef, "r0", "q", "1.1.1.1") || len(table.endpoints(cowRef)) != 0 {
+		t.Error("pushed for an earlier record")
+	}
+}
