@@ -75,7 +75,9 @@ func (j pullJob) pod() string {
 
 // pullProgress is how far the image of a function has come.
 type pullProgress struct {
-	done, total int
+	// reference and rollout tell of which version.
+	reference, rollout string
+	done, total        int
 	// problem is what the last node that failed said.
 	problem string
 }
@@ -170,7 +172,7 @@ func (p *puller) tick(ctx context.Context, now time.Time) error {
 	progress := make(map[function.Ref]pullProgress)
 	var errs []error
 	for ref, record := range p.records() {
-		var of pullProgress
+		of := pullProgress{reference: record.fn.Image, rollout: record.rollout}
 		for i := range nodes {
 			if n := &nodes[i]; n.takes(record.fn) {
 				of.total++
@@ -222,14 +224,17 @@ func (p *puller) tell(progress map[function.Ref]pullProgress, r *pullRound) {
 	}
 }
 
-// of is a function's condition; it has no reason if nothing is known.
-func (p *puller) of(ref function.Ref) condition {
+// of is the condition of a function's present version; it has no reason where nothing is pulled ahead.
+func (p *puller) of(ref function.Ref, r *record) condition {
+	if !p.c.cfg.PrePull {
+		return condition{}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if progress, known := p.progress[ref]; known {
+	if progress, known := p.progress[ref]; known && progress.reference == r.fn.Image && progress.rollout == r.rollout {
 		return progress.condition()
 	}
-	return condition{}
+	return condition{reason: "Pulling", message: "it is not known yet which nodes have the image"}
 }
 
 // pullRound is the state of one round.

@@ -100,6 +100,24 @@ func TestPrePull(t *testing.T) {
 		t.Errorf("status %q", got)
 	}
 
+	// Another version has not been pulled because this one was.
+	next := spec
+	next.Image = "games/cowsay:2"
+	if err := w.cluster.Update(t.Context(), next); err != nil {
+		t.Fatal(err)
+	}
+	w.condition("cow", "ImagePulled", "False")
+	for _, pod := range w.pulling("filled", "n") {
+		w.report(pod, "Succeeded", `"terminated":{"exitCode":0}`)
+	}
+	w.condition("cow", "ImagePulled", "True")
+	if err := w.cluster.Update(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	w.condition("cow", "ImagePulled", "False")
+	w.report(w.pulling("n")[0], "Succeeded", `"terminated":{"exitCode":0}`)
+	w.condition("cow", "ImagePulled", "True")
+
 	// A node that comes later, for this function and one that may not run there.
 	other := cow()
 	other.Name, other.Image, other.Constraints = "dog", "games/dog:1", []string{"name=n"}

@@ -157,7 +157,7 @@ func (c *Cluster) judge(ref function.Ref, r *record, o outcome) recordStatus {
 	if o.unclaimable != "" {
 		s.conditions[claimable] = condition{reason: reasonNoShape, message: intern(o.unclaimable)}
 	}
-	s.conditions[imagePulled] = c.pulls.of(ref)
+	s.conditions[imagePulled] = c.pulls.of(ref, r)
 	return s
 }
 
