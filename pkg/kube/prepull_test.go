@@ -81,9 +81,12 @@ func TestPrePull(t *testing.T) {
 	if pod.Labels[labelFunction] != "" {
 		t.Error("it looks like a replica")
 	}
-	if got := w.condition("cow", "ImagePulled", "False"); got != "1 of 2 nodes have the image" {
-		t.Errorf("condition %q", got)
-	}
+	w.eventually("one of two nodes has the image", func() string {
+		if got := w.condition("cow", "ImagePulled", "False"); got != "1 of 2 nodes have the image" {
+			return got
+		}
+		return ""
+	})
 	w.report(pod, "Pending", `"waiting":{"reason":"ErrImagePull","message":"registry says: come back later"}`)
 	w.eventually("the registry's words are told", func() string {
 		if got := w.cluster.Status(cowRef).Reason; got != "1 of 2 nodes have the image: node n: ErrImagePull: registry says: come back later" {
