@@ -136,7 +136,7 @@ func (p *provider) registerMetrics() error {
 	})
 	about.Set(1)
 	all := []prometheus.Collector{
-		about, p.proxy.Metrics(), p.scaler.Metrics(), p.cluster.Metrics(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		about, p.proxy.Metrics(), p.scaler.Metrics(), imagePulls{p.cluster}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	}
 	if p.pool != nil {
 		all = append(all, p.pool.claims, p.pool.steps)

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -480,27 +479,11 @@ func imagesOf(o *corev1.Node) map[string]bool {
 	return images
 }
 
-var (
-	pullsDesc      = prometheus.NewDesc("dc_kube_image_pulls", "Images that nodes are pulling ahead of a wake, and that they cannot pull at present.", []string{"state"}, nil)
-	pullsTotalDesc = prometheus.NewDesc("dc_kube_image_pulls_total", "Pulls ahead of a wake that have ended, by result.", []string{"result"}, nil)
-)
-
-// Describe implements prometheus.Collector.
-func (p *puller) Describe(to chan<- *prometheus.Desc) {
-	to <- pullsDesc
-	to <- pullsTotalDesc
+// ImagePulls tells of pulls ahead of a wake: how many are under way, how many fail at present, and how many have ended and how.
+// Memory only.
+func (c *Cluster) ImagePulls() (running, failing int, pulled, failed uint64) {
+	c.pulls.mu.Lock()
+	defer c.pulls.mu.Unlock()
+	n := c.pulls.counts
+	return n.running, n.failing, n.pulled, n.failed
 }
-
-// Collect implements prometheus.Collector.
-func (p *puller) Collect(to chan<- prometheus.Metric) {
-	p.mu.Lock()
-	n := p.counts
-	p.mu.Unlock()
-	to <- prometheus.MustNewConstMetric(pullsDesc, prometheus.GaugeValue, float64(n.running), "pulling")
-	to <- prometheus.MustNewConstMetric(pullsDesc, prometheus.GaugeValue, float64(n.failing), "failing")
-	to <- prometheus.MustNewConstMetric(pullsTotalDesc, prometheus.CounterValue, float64(n.pulled), "pulled")
-	to <- prometheus.MustNewConstMetric(pullsTotalDesc, prometheus.CounterValue, float64(n.failed), "failed")
-}
-
-// Metrics returns what the cluster tells Prometheus.
-func (c *Cluster) Metrics() prometheus.Collector { return c.pulls }
