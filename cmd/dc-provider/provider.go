@@ -136,7 +136,10 @@ func (p *provider) registerMetrics() error {
 	})
 	about.Set(1)
 	all := []prometheus.Collector{
-		about, p.proxy.Metrics(), p.scaler.Metrics(), imagePulls{p.cluster}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		about, p.proxy.Metrics(), p.scaler.Metrics(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	}
+	if p.cfg.prePull {
+		all = append(all, imagePulls{p.cluster})
 	}
 	if p.pool != nil {
 		all = append(all, p.pool.claims, p.pool.steps)
