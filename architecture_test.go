@@ -96,6 +96,7 @@ func TestModulesKeepToTheirRoom(t *testing.T) {
 		{"go.etcd.io/bbolt", []string{"pkg/heapstore/bolt", "cmd/dc-provider"}, "the store is one driver behind an interface, and never in a function's pod"},
 		{"github.com/jackc/", []string{"pkg/heapstore/postgres", "pkg/heapstore/postgres/postgrestest", "cmd/dc-provider"}, "the store is one driver behind an interface, and never in a function's pod"},
 		{"github.com/prometheus/", []string{"pkg/proxy", "pkg/scaler", "pkg/handlers", "cmd/dc-provider"}, "Prometheus is answered by the provider, and never in a function's pod"},
+		{"github.com/robfig/cron/", []string{"pkg/invoke", "pkg/handlers", "cmd/dc-provider"}, "schedules are kept by the provider"},
 		{"github.com/gorilla/mux", []string{"pkg/handlers", "cmd/dc-provider"}, "the data plane routes by itself"},
 	}
 	for _, p := range listPackages(t) {

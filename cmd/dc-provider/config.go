@@ -15,6 +15,7 @@ import (
 
 	"github.com/dragonchain/dc-provider/pkg/function"
 	"github.com/dragonchain/dc-provider/pkg/heapstore"
+	"github.com/dragonchain/dc-provider/pkg/invoke"
 )
 
 // config is what flags, environment and mounted secrets say. Nothing below main reads any of them.
@@ -47,6 +48,10 @@ type config struct {
 	queueDepth        int
 	heapQuotaBytes    int64
 	callRetention     time.Duration
+	asyncQueue        int
+	asyncQueueTotal   int
+	callbackAllow     []string
+	chain             invoke.Chain
 	registryMirrors   map[string]string
 	logLevel          slog.Level
 	accessLogShare    float64
@@ -103,6 +108,15 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.IntVar(&c.queueDepth, "queue-depth", 1024, "how many calls of one function may `wait` for a replica; more are answered 429")
 	flags.StringVar(&quota, "heap-quota", "64Mi", "`bytes` that one contract may keep, unless its annotation says otherwise")
 	flags.DurationVar(&c.callRetention, "call-retention", heapstore.DefaultRecordAge, "how long a contract's answer to a call id is kept for repeats of the call")
+	flags.IntVar(&c.asyncQueue, "async-queue", heapstore.DefaultQueueItems, "how many asynchronous `invocations` of one function may wait or run; more are answered 429")
+	flags.IntVar(&c.asyncQueueTotal, "async-queue-total", heapstore.DefaultTotalItems, "how many `invocations` of all functions together")
+	flags.Func("callback-allow", "`HOST`, *.domain, address or network that callbacks may go to; may be repeated, and none allows all but this machine's and link-local ones", func(s string) error {
+		c.callbackAllow = append(c.callbackAllow, s)
+		return nil
+	})
+	flags.StringVar(&c.chain.URL, "chain-url", "", "`URL` that contracts' output transactions are posted to, where their annotation asks for it; the environment's DC_CHAIN_KEY_ID\n"+
+		"and DC_CHAIN_KEY sign them; empty means none")
+	flags.StringVar(&c.chain.ID, "chain-id", "", "public `id` of that chain")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	flags.Float64Var(&c.accessLogShare, "access-log", 0, "`share` of the calls of functions to log, a line each: 0 for none, 0.01 for one in a hundred, 1 for all")
 	flags.BoolVar(&c.printVersion, "version", false, "print the version and exit")
@@ -122,6 +136,9 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	c.identity = orDefault(c.ownPod, rand.Text())
 	if flags.NArg() > 0 {
 		return config{}, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if c.chain.URL != "" {
+		c.chain.KeyID, c.chain.Key = getenv("DC_CHAIN_KEY_ID"), getenv("DC_CHAIN_KEY")
 	}
 	var err error
 	if c.store, err = parseStore(orDefault(store, orDefault(getenv("DC_STORE"), defaultStore))); err != nil {
@@ -145,6 +162,9 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	}
 	if c.queueDepth <= 0 {
 		return config{}, fmt.Errorf("queue depth %d: give a number above zero", c.queueDepth)
+	}
+	if c.asyncQueue <= 0 || c.asyncQueueTotal <= 0 {
+		return config{}, fmt.Errorf("async queue of %d and %d in all: give numbers above zero", c.asyncQueue, c.asyncQueueTotal)
 	}
 	if c.callRetention <= 0 {
 		return config{}, fmt.Errorf("call retention %v: give a duration above zero", c.callRetention)

@@ -42,6 +42,8 @@ type provider struct {
 	metrics *prometheus.Registry
 	// succeeded returns when another provider takes calls, or nobody is waited for any more.
 	succeeded func(context.Context) error
+	// contracts runs contracts, and all that is queued.
+	contracts *invoke.Invoker
 }
 
 // build makes the parts and joins them: what one needs of another it gets as a function here.
@@ -74,6 +76,15 @@ func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err
 			defer end()
 			contracts.ServeContract(w, r, f, idGiven)
 		},
+		Async: func(w http.ResponseWriter, r *http.Request, f *function.Function, name string) {
+			end, err := p.store.begin(r.Context())
+			if err != nil {
+				handlers.ErrorWriter(log)(w, r, err)
+				return
+			}
+			defer end()
+			contracts.ServeAsync(w, r, f, name)
+		},
 		Error:            handlers.ErrorWriter(log),
 		Status:           handlers.Status,
 		Functions:        p.cluster.All,
@@ -92,6 +103,9 @@ func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err
 	if contracts, err = invoke.New(invoke.Config{
 		Store: p.store, HeapURL: heapURL(s.readyKey, cfg.heapAddress), Call: p.proxy.RoundTrip, Error: handlers.ErrorWriter(log),
 		BodyTimeout: cfg.callTimeout, AnswerTimeout: cfg.callTimeout, Log: log,
+		Queue: p.store, Begin: p.store.begin, Lookup: p.cluster.Lookup, Functions: p.cluster.All, Status: handlers.Status,
+		Bounds:    function.QueueBounds{Items: cfg.asyncQueue, TotalItems: cfg.asyncQueueTotal},
+		Callbacks: invoke.Callbacks{Allow: cfg.callbackAllow}, Chain: cfg.chain, Version: version,
 	}); err != nil {
 		return nil, err
 	}
@@ -101,6 +115,7 @@ func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err
 	if err := p.newPeers(s); err != nil {
 		return nil, err
 	}
+	p.contracts = contracts
 	if p.scaler, err = scaler.New(scaler.Config{
 		Functions:   p.cluster.All,
 		Lookup:      p.cluster.Lookup,
@@ -136,7 +151,9 @@ func (p *provider) registerMetrics() error {
 	})
 	about.Set(1)
 	all := []prometheus.Collector{
-		about, p.proxy.Metrics(), p.scaler.Metrics(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		about, p.proxy.Metrics(), p.scaler.Metrics(),
+		handlers.QueueMetrics(func() map[function.Heap]function.Depth { return p.contracts.Depths() }),
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	}
 	if p.cfg.prePull {
 		all = append(all, imagePulls{p.cluster})
@@ -228,6 +245,10 @@ func (p *provider) onProblem(ref function.Ref) {
 
 // onDeploy gives a contract its heap before its first replica starts.
 func (p *provider) onDeploy(ctx context.Context, f *function.Function) error {
+	// The API refuses it; a record may come by kubectl.
+	if err := invoke.CheckSchedule(f.Policy.Schedule); err != nil {
+		return err
+	}
 	if !f.Policy.Heap {
 		return nil
 	}
@@ -245,6 +266,15 @@ func (p *provider) onDelete(ctx context.Context, f *function.Function) error {
 		p.peers.Forget(f.Ref)
 	}
 	return nil
+}
+
+// checkSpec refuses schedules that cannot be read. What is wrong with anything else is told by whoever makes the record.
+func checkSpec(spec function.Spec) error {
+	policy, err := function.Check(spec)
+	if err != nil {
+		return err
+	}
+	return invoke.CheckSchedule(policy.Schedule)
 }
 
 func (p *provider) newAPI(s secrets, contracts *invoke.Invoker) (*handlers.API, error) {
@@ -276,6 +306,10 @@ func (p *provider) newAPI(s secrets, contracts *invoke.Invoker) (*handlers.API, 
 		HeapQuotaBytes:   p.cfg.heapQuotaBytes,
 		Usage:            p.usage,
 		Invoke:           p.proxy,
+		Async:            http.HandlerFunc(p.proxy.ServeAsync),
+		DeadLetters:      p.store,
+		CheckSpec:        checkSpec,
+		NextTick:         func(f *function.Function) (time.Time, bool) { return p.contracts.NextTick(f.Heap()) },
 		Invocations:      p.proxy.Invocations,
 		Metrics:          p.metrics,
 		Ready:            ready,
@@ -307,10 +341,16 @@ func (p *provider) run(ctx context.Context) error {
 		defer close(led)
 		return p.lead(leading, ctx)
 	})
+	worked := make(chan struct{})
+	parts.Go(func() error {
+		defer close(worked)
+		return p.runQueue(leading, ctx)
+	})
 	handOver := func(until context.Context) error {
 		p.store.drain(until)
 		stopLeading()
 		<-led
+		<-worked
 		return named("close the heap store", p.store.close())
 	}
 	parts.Go(func() error { return p.serveMetrics(background) })

@@ -19,6 +19,7 @@ import (
 	"github.com/dragonchain/dc-provider/pkg/function"
 	"github.com/dragonchain/dc-provider/pkg/heapstore"
 	"github.com/dragonchain/dc-provider/pkg/http1"
+	"github.com/dragonchain/dc-provider/pkg/invoke"
 	"github.com/dragonchain/dc-provider/pkg/proxy"
 	"github.com/dragonchain/dc-provider/pkg/scaler"
 )
@@ -47,7 +48,14 @@ func newTestProvider(t *testing.T, f *function.Function) *provider {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &provider{store: store, proxy: calls, scaler: scaling, metrics: prometheus.NewRegistry(), log: slog.New(slog.DiscardHandler)}
+	contracts, err := invoke.New(invoke.Config{
+		Store: store, Queue: store, Call: calls.RoundTrip, Error: func(http.ResponseWriter, *http.Request, error) {},
+		Lookup: func(function.Ref) (*function.Function, bool) { return f, true },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &provider{store: store, proxy: calls, contracts: contracts, scaler: scaling, metrics: prometheus.NewRegistry(), log: slog.New(slog.DiscardHandler)}
 }
 
 func newFunction(heap bool) *function.Function {
@@ -369,4 +377,28 @@ func TestServeMetrics(t *testing.T) {
 		t.Error(err)
 	}
 	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestOnDelete_DropsTheQueue(t *testing.T) {
+	f := newFunction(false)
+	p := newTestProvider(t, f)
+	if err := p.store.Enqueue(t.Context(), function.Item{Function: f.Heap(), Due: time.Now()}, function.QueueBounds{}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := p.onDelete(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if depths, err := p.store.Depths(t.Context()); err != nil || len(depths) != 0 {
+		t.Errorf("the queue has %v, %v", depths, err)
+	}
+}
+
+func TestOnDeploy_RefusesASchedule(t *testing.T) {
+	f := newFunction(false)
+	f.Policy.Schedule.Cron = "61 * * * *"
+	if err := newTestProvider(t, f).onDeploy(t.Context(), f); !errors.Is(err, function.ErrInvalid) {
+		t.Errorf("onDeploy: %v, want ErrInvalid", err)
+	}
 }

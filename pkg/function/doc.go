@@ -7,7 +7,8 @@
 // parsed once, so that no other package reads a label. A Status is what was observed of it. An Endpoint is the address of
 // a replica that may be given work. A Namespace is a place for functions; a LogQuery and a LogLine are how their logs
 // are asked for and told; a Heap is a contract's own state and a HeapWrite one change of it; a Commit is all that one
-// invocation changes, and a Record what is kept of it for its repeats.
+// invocation changes, and a Record what is kept of it for its repeats. An Item is what is queued for a
+// function, a Lease the right to do it, and a Settlement what became of it.
 //
 //	JSON body ─┐
 //	           ├─► Spec ─► Check ─► Policy ─► Function ─► proxy, scaler, invoke

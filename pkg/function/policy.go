@@ -52,6 +52,13 @@ type Policy struct {
 	Heap bool
 	// HeapQuotaBytes bounds the heap's keys and values together. 0 means the provider's default.
 	HeapQuotaBytes int64
+	// Serial has the invocations of a contract run one at a time, in the order in which they were accepted.
+	Serial bool
+	// Chain has the answers of a contract sent to the provider's chain, if it has one.
+	Chain bool
+	// Retry is about asynchronous invocations, and Schedule about those by the clock.
+	Retry    Retry
+	Schedule Schedule
 	// ReadyPath is an HTTP path that tells readiness; empty asks the watchdog, or a TCP connection where there is none.
 	ReadyPath string
 }
@@ -99,6 +106,17 @@ func salvagePolicy(s Spec) Policy {
 	}
 	if n, err := ParseBytes(s.Annotations[AnnotationHeapQuota]); err == nil {
 		p.HeapQuotaBytes = n
+	}
+	// A contract whose order cannot be read is safe in the strict one.
+	if p.Serial, err = parseOrder(s, p.Heap); err != nil {
+		p.Serial = p.Heap
+	}
+	p.Chain = p.Heap && s.Annotations[AnnotationChain] == "true"
+	if p.Retry, err = parseRetry(s, p.Serial); err != nil {
+		p.Retry = defaultRetry(p.Serial)
+	}
+	if schedule, err := parseSchedule(s); err == nil {
+		p.Schedule = schedule
 	}
 	// An unknown mode is that of no watchdog.
 	if mode, annotated, err := parseMode(s); err == nil {
@@ -152,6 +170,21 @@ func parsePolicy(s Spec) (Policy, error) {
 		if p.HeapQuotaBytes, err = ParseBytes(v); err != nil {
 			return Policy{}, Invalidf("annotation %s=%.80q: give bytes, or a number with Ki, Mi or Gi", AnnotationHeapQuota, v)
 		}
+	}
+	if p.Serial, err = parseOrder(s, p.Heap); err != nil {
+		return Policy{}, err
+	}
+	if p.Chain, err = parseFlag(s.Annotations, "annotation", AnnotationChain); err != nil {
+		return Policy{}, err
+	}
+	if p.Chain && !p.Heap {
+		return Policy{}, Invalidf("annotation %s=true: only a contract's answers go to the chain: set %s", AnnotationChain, AnnotationHeap)
+	}
+	if p.Retry, err = parseRetry(s, p.Serial); err != nil {
+		return Policy{}, err
+	}
+	if p.Schedule, err = parseSchedule(s); err != nil {
+		return Policy{}, err
 	}
 	if v := s.Annotations[AnnotationReadyPath]; v != "" {
 		// Kubernetes takes any text here, and its probe then fails without end.

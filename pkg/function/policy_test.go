@@ -1,6 +1,7 @@
 package function_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -106,7 +107,7 @@ func TestCheck_PolicyOfAnnotations(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.want.Scale = got.Scale
+			c.want.Scale, c.want.Retry = got.Scale, got.Retry
 			if got != c.want {
 				t.Errorf("policy %+v, want %+v", got, c.want)
 			}
@@ -241,6 +242,7 @@ func TestSalvage_KeepsWhatCanBeRead(t *testing.T) {
 	s.Labels = map[string]string{"com.openfaas.scale.min": "3", "com.openfaas.scale.max": "2", "uid": "mine"}
 	defaults.Fixed = true
 	want := function.Policy{Scale: defaults, Heap: true, HeapQuotaBytes: 1 << 20}
+	want.Retry = function.Salvage(function.Spec{}).Policy.Retry
 	if got := function.Salvage(s); got.Policy != want || got.Replicas != 1 || got.Image != s.Image {
 		t.Errorf("got %+v, want policy %+v", got, want)
 	}
@@ -256,5 +258,66 @@ func TestScale_Clamp(t *testing.T) {
 		if got := s.Clamp(in); got != want {
 			t.Errorf("Clamp(%d) = %d, want %d", in, got, want)
 		}
+	}
+}
+
+func TestCheck_InvocationsOfAnnotations(t *testing.T) {
+	const heap = "com.dragonchain.heap"
+	for name, c := range map[string]struct {
+		annotations []string
+		good        func(function.Policy) bool
+	}{
+		"defaults": {nil, func(p function.Policy) bool {
+			return !p.Serial && p.Schedule == function.Schedule{} && p.Retry.Attempts == 10 && p.Retry.MinWait == 10*time.Second && p.Retry.MaxWait == 2*time.Minute &&
+				p.Retry.Codes.Has(502) && p.Retry.Codes.Has(429) && !p.Retry.Codes.Has(404) && !p.Retry.Codes.Has(200) && !p.Retry.Codes.Has(600)
+		}},
+		"parallel": {[]string{heap, "true", "com.dragonchain.execution-order", "parallel"}, func(p function.Policy) bool { return !p.Serial }},
+		"serial": {[]string{heap, "true", "com.dragonchain.execution-order", "serial"}, func(p function.Policy) bool {
+			return p.Serial && p.Retry.Codes.Has(429) && !p.Retry.Codes.Has(504) && !p.Retry.Codes.Has(500)
+		}},
+		"retries": {[]string{"com.openfaas.retry.attempts", "3", "com.openfaas.retry.codes", "500, 404", "com.openfaas.retry.min_wait", "1s", "com.openfaas.retry.max_wait", "5s"},
+			func(p function.Policy) bool {
+				return p.Retry.Attempts == 3 && p.Retry.Codes.Has(500) && p.Retry.Codes.Has(404) && !p.Retry.Codes.Has(502) &&
+					p.Retry.Wait(1) == time.Second && p.Retry.Wait(2) == 2*time.Second && p.Retry.Wait(3) == 4*time.Second && p.Retry.Wait(4) == 5*time.Second && p.Retry.Wait(1000) == 5*time.Second
+			}},
+		"a shorter longest wait": {[]string{"com.openfaas.retry.max_wait", "2s"}, func(p function.Policy) bool { return p.Retry.Wait(1) == 2*time.Second }},
+		"no wait":                {[]string{"com.openfaas.retry.min_wait", "0s"}, func(p function.Policy) bool { return p.Retry.Wait(5) == 0 }},
+		"cron": {[]string{"com.dragonchain.cron", "*/5 * * * *"}, func(p function.Policy) bool {
+			return p.Schedule == function.Schedule{Cron: "*/5 * * * *"}
+		}},
+		"seconds": {[]string{"com.dragonchain.seconds", "7"}, func(p function.Policy) bool { return p.Schedule == function.Schedule{Every: 7 * time.Second} }},
+		"connector": {[]string{"topic", "mine, cron-function", "schedule", "@hourly"}, func(p function.Policy) bool {
+			return p.Schedule == function.Schedule{Cron: "@hourly", Connector: true}
+		}},
+		"another connector's": {[]string{"topic", "mine", "schedule", "@hourly"}, func(p function.Policy) bool { return p.Schedule == function.Schedule{} }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if p, err := function.Check(withAnnotations(c.annotations...)); err != nil || !c.good(p) {
+				t.Errorf("%+v, %v", p, err)
+			}
+		})
+	}
+	for _, bad := range [][]string{
+		{heap, "true", "com.dragonchain.execution-order", "sideways"},
+		{"com.dragonchain.execution-order", "serial"},
+		{"com.openfaas.retry.attempts", "0"},
+		{"com.openfaas.retry.attempts", "x"},
+		{"com.openfaas.retry.codes", "500,x"},
+		{"com.openfaas.retry.codes", "200"},
+		{"com.openfaas.retry.min_wait", "soon"},
+		{"com.openfaas.retry.min_wait", "10s", "com.openfaas.retry.max_wait", "5s"},
+		{"com.dragonchain.seconds", "0"},
+		{"com.dragonchain.seconds", "1.5"},
+		{"com.dragonchain.seconds", "5", "com.dragonchain.cron", "* * * * *"},
+		{"com.dragonchain.seconds", "5", "topic", "cron-function", "schedule", "* * * * *"},
+		{"topic", "cron-function"},
+	} {
+		if _, err := function.Check(withAnnotations(bad...)); !errors.Is(err, function.ErrInvalid) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v, want ErrInvalid in one line", bad, err)
+		}
+	}
+	// A contract whose order cannot be read keeps the strict one.
+	if p := function.Salvage(withAnnotations(heap, "true", "com.dragonchain.execution-order", "sideways", "com.openfaas.retry.attempts", "x")).Policy; !p.Serial || p.Retry.Attempts != 10 {
+		t.Errorf("salvaged %+v", p)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/openfaas/faas-provider/types"
 	"github.com/prometheus/client_golang/prometheus"
@@ -72,6 +73,19 @@ type Config struct {
 
 	// Invoke answers /function/ on both listeners. It gets the path as it was sent and needs no credentials.
 	Invoke http.Handler
+
+	// Async answers /async-function/ on the gateway's listener. It gets the path as it was sent and needs no credentials. nil leaves
+	// the route out.
+	Async http.Handler
+
+	// DeadLetters are what became of some of that. nil leaves their routes out.
+	DeadLetters DeadLetters
+
+	// CheckSpec refuses what function.Check cannot judge, with an error that wraps function.ErrInvalid. nil refuses nothing.
+	CheckSpec func(function.Spec) error
+
+	// NextTick is when a function is called by the clock next, if that is known. nil knows of none.
+	NextTick func(f *function.Function) (at time.Time, known bool)
 
 	// Invocations is how many calls of a function have ended, in any way, since it was deployed or this process began. nil
 	// leaves it out.
@@ -150,6 +164,12 @@ func New(cfg Config) (*API, error) {
 	}
 	if cfg.Healthy == nil {
 		cfg.Healthy = func(context.Context) error { return nil }
+	}
+	if cfg.CheckSpec == nil {
+		cfg.CheckSpec = func(function.Spec) error { return nil }
+	}
+	if cfg.NextTick == nil {
+		cfg.NextTick = func(*function.Function) (time.Time, bool) { return time.Time{}, false }
 	}
 	if cfg.Invocations == nil {
 		cfg.Invocations = func(function.Ref) uint64 { return 0 }

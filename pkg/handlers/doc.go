@@ -4,10 +4,11 @@
 //
 // The gateway listener (8080) answers clients as the OpenFaaS gateway does; the provider listener (8081) answers a stock
 // gateway as a provider does. They share the management routes and differ in /system/info, /healthz, /heap/, /heap-backup,
-// /dc/ready and /dc/heap/. A third one (8082) answers Prometheus and nothing else. A handler answers a request or returns an
+// /async-function/, /system/dead-letters/, /dc/ready and /dc/heap/. A third one (8082) answers Prometheus and nothing else. A handler answers a request or returns an
 // error; then it has written nothing.
 //
 //	request ──► /function/ ──────────────────────────────► Config.Invoke, path untouched, no credentials
+//	        ├─► /async-function/ ──────────────────────────► Config.Async, the same way, on the gateway's listener
 //	        ├─► /heap/ ─────────────┐
 //	        └─► router: 301 404 405 ┴─► credentials ─► handler ─► Functions, Secrets, Namespaces, Logs, Heaps, Usage
 //	                                       │ 401          │ error

@@ -37,6 +37,9 @@ const freeSeconds = 1
 // storeSeconds is about how long a database takes to come back.
 const storeSeconds = 5
 
+// queueSeconds is when a full queue may be tried again: it moves by invocations.
+const queueSeconds = 5
+
 // row says how an error is answered.
 type row struct {
 	is     error
@@ -79,6 +82,8 @@ var table = []row{
 	// It wraps the next one.
 	{is: heapstore.ErrUnknown, status: http.StatusServiceUnavailable, text: heapstore.ErrUnknown.Error()},
 	{is: heapstore.ErrUnavailable, status: http.StatusServiceUnavailable, text: heapstore.ErrUnavailable.Error(), retry: storeSeconds},
+	{is: heapstore.ErrQueueFull, status: http.StatusTooManyRequests, text: heapstore.ErrQueueFull.Error(), retry: queueSeconds},
+	{is: invoke.ErrLineFull, status: http.StatusTooManyRequests, retry: freeSeconds},
 	{is: errQuery, status: http.StatusUnprocessableEntity},
 	{is: errRefused, status: http.StatusUnauthorized, text: errRefused.Error()},
 	{is: errNotReady, status: http.StatusServiceUnavailable, text: errNotReady.Error()},

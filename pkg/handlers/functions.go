@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/gorilla/mux"
 	"github.com/openfaas/faas-provider/types"
@@ -47,6 +48,9 @@ func (a *API) writeFunction(w http.ResponseWriter, r *http.Request, write func(c
 	if err != nil {
 		return err
 	}
+	if err := a.cfg.CheckSpec(spec); err != nil {
+		return err
+	}
 	return answered(w, http.StatusAccepted, write(r.Context(), spec))
 }
 
@@ -73,6 +77,9 @@ const statusAnnotation = "com.dragonchain.status"
 // scaledAnnotation carries beside it why the function has as many replicas as it has.
 const scaledAnnotation = "com.dragonchain.scaled"
 
+// nextTickAnnotation tells, in the answer for one function, when it is called by the clock next.
+const nextTickAnnotation = "com.dragonchain.next-tick"
+
 func (a *API) functionStatus(w http.ResponseWriter, r *http.Request) error {
 	f, err := a.lookup(r, "")
 	if err != nil {
@@ -87,10 +94,14 @@ func (a *API) functionStatus(w http.ResponseWriter, r *http.Request) error {
 	if wish := query.last("usage"); wish == "1" || wish == "true" {
 		status.Usage = a.usage(r.Context(), f)
 	}
-	if observed.Reason != "" || f.Scaled != "" {
+	next := ""
+	if at, ticks := a.cfg.NextTick(f); ticks {
+		next = at.UTC().Format(time.RFC3339)
+	}
+	if observed.Reason != "" || f.Scaled != "" || next != "" {
 		annotations := map[string]string{}
 		maps.Copy(annotations, f.Annotations)
-		for key, text := range map[string]string{statusAnnotation: observed.Reason, scaledAnnotation: f.Scaled} {
+		for key, text := range map[string]string{statusAnnotation: observed.Reason, scaledAnnotation: f.Scaled, nextTickAnnotation: next} {
 			if text != "" {
 				annotations[key] = text
 			}

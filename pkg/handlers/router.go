@@ -28,7 +28,7 @@ type route struct {
 
 // rawPrefixes are where a path is data: a function's own path, a heap's key. There // and .. are the caller's, so that
 // the router's redirect to a cleaned path would lose something.
-var rawPrefixes = []string{"/function/", "/heap/", readypush.HeapPath}
+var rawPrefixes = []string{"/function/", asyncPrefix, "/heap/", readypush.HeapPath}
 
 // router answers the routes, and /function/ by invoke.
 func (a *API) router(routes []route, invoke http.Handler) http.Handler {

@@ -9,6 +9,7 @@ import (
 // Gateway answers clients as the OpenFaaS gateway does.
 func (a *API) Gateway() http.Handler {
 	routes := append(a.management(), a.heapRoutes()...)
+	routes = append(routes, a.asyncRoutes()...)
 	routes = append(routes,
 		route{method: "GET", path: "/system/info", serve: a.gatewayInfo},
 		route{method: "GET", path: "/healthz", serve: a.health, open: true},

@@ -21,6 +21,8 @@ const (
 
 // call is what makes an invocation the same as another.
 type call struct {
+	// body is that of the request.
+	body   []byte
 	id     string
 	digest [sha256.Size]byte
 }
@@ -28,7 +30,7 @@ type call struct {
 // newCall reads the identity of a request: its call id, and a digest of its method, path, query and body. Headers do not
 // count, for they differ between a request and its repeat.
 func newCall(r *http.Request, body []byte) (call, error) {
-	c := call{id: r.Header.Get(headerCallID)}
+	c := call{body: body, id: r.Header.Get(headerCallID)}
 	if len(c.id) > maxCallIDBytes {
 		return call{}, function.Invalidf("%s has %d bytes; at most %d are allowed", headerCallID, len(c.id), maxCallIDBytes)
 	}

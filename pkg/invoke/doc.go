@@ -1,5 +1,6 @@
 // Package invoke runs invocations of contracts: it calls the function, makes what it answered permanent in its heap, and
-// only then answers the caller.
+// only then answers the caller. It also makes the calls that nobody waits for, of contracts and of all other functions: those that
+// were accepted to be made later, and those by the clock.
 //
 // # Words
 //
@@ -7,6 +8,11 @@
 // makes them permanent, all or none.
 //
 // A repeat is a request with the call id (X-Call-Id) of another and the same method, path, query and body.
+//
+// An item is what is in the queue: an invocation that was accepted, or a message, which is a callback or a
+// transaction for the chain. A dead letter is one that is
+// tried no more. A line is the order of a serial contract's invocations, and a turn the right to run. A tick is a time at which a
+// schedule has its function called.
 //
 // # How an invocation travels
 //
@@ -20,6 +26,23 @@
 //	          too slow                   too large     as given
 //
 // What leads down to anything but the answer is an error: Config.Error answers, and nothing was written.
+//
+// Of a serial contract, a caller waits for its turn before the Call, and the Commit ends it.
+//
+// # How an asynchronous invocation travels
+//
+//	ServeAsync ─► body, bounded; callback's URL ─► Enqueue ─► 202
+//	clock ──────► Tick ──────────────────────────────┤
+//	                                                 ▼
+//	                     ┌────────────────────► queue ─► Run leases it ─► Call ─► last word? ─► Commit or Settle: it leaves,
+//	                     │ after a wait                                             │ no        and the callback is queued
+//	                     └──────────────────────────── tries left, status to retry? ┤
+//	                                                                                └─► dead letter, and the callback
+//	callback ─► queue ─► Run leases it ─► POST ─► taken: it leaves; not taken: after a wait again, at last a dead letter
+//
+// What a schedule missed while no provider ran is made up by one tick, the latest. A tick is left out while the one before it is
+// not done. Both are decided by the queue, in the transaction that adds the tick, so that any number of providers may look at the
+// clock.
 //
 // # What a contract sees of its heap
 //
@@ -66,13 +89,26 @@
 // Recorded is every answer that is the last word on a call whose id its caller chose: with any status below 500 but 408, 425 and 429. After
 // these, and after an error from us, a repeat runs the contract again.
 //
+// An item leaves the queue in the transaction that commits what its contract's answer changes, its record and its callback. A
+// provider whose lease ended before cannot commit. So whatever dies whenever, a contract runs again at most, and nothing of it is
+// committed twice. A function without a heap may have run when it runs again; its leaving and its callback are one transaction.
+// A callback is delivered at least once, and so is a transaction for the chain, which is queued with the commit of the answer that it
+// is made of: those of a serial contract one at a time, in the order of their commits, and with ids that a repeated run has again.
+//
+// A serial contract runs one invocation at a time, in the order of their acceptance: an asynchronous one is accepted when it is on
+// the disk, a caller when his body was read. A turn ends with its call, which the call's own deadlines bound. Items that are to
+// be tried again keep their place.
+//
+// Callbacks go to no loopback, link-local, multicast or unspecified address, whatever name leads there, and with an allow-list to
+// nothing else; redirects are not followed.
+//
 // A caller that gets the function's own 2xx answer has its effects on the disk. A caller that gets an error from us has
 // none of them, except that after an error of the disk itself the commit may show as a whole. If the caller goes away
 // before the commit, its invocation is cancelled and nothing is written; afterwards the commit stands. Status, headers and
 // body reach the caller as the function gave them, framed anew.
 //
 // Time is linear in the size of the body and the answer, and memory bounded by Config's limits, whatever they hold.
-// An Invoker is safe for concurrent use and starts no goroutine.
+// An Invoker is safe for concurrent use. Only Run starts goroutines, and waits for them.
 //
 // # What it leaves to others
 //
@@ -82,5 +118,7 @@
 //
 // # Sources
 //
-// The meaning of answers is Dragonchain's contract invoker's, where that is sound.
+// The meaning of answers is Dragonchain's contract invoker's, where that is sound, and what a contract is called with by the clock
+// its scheduler's, and so are output transactions and how they are signed; its weekday numbers, which no other cron has, are not. Callbacks, retries and the other form of schedules are
+// OpenFaaS's. github.com/robfig/cron reads cron expressions.
 package invoke

@@ -37,9 +37,29 @@ type Store interface {
 	Commit(ctx context.Context, heap function.Heap, c function.Commit) error
 }
 
-// Config joins an Invoker to the rest. Store, Call and Error are needed.
+// Config joins an Invoker to the rest. Store, Call and Error are needed, and Queue and Lookup for what is not answered at once.
 type Config struct {
 	Store Store
+	// Queue keeps asynchronous invocations and messages, and the order of serial contracts. nil has neither.
+	Queue Queue
+	// Lookup finds a function, from memory. Functions lists all, for their schedules.
+	Lookup    func(function.Ref) (*function.Function, bool)
+	Functions func() []*function.Function
+	// Status is the status that Error answers with. nil takes every error for a 500.
+	Status func(error) int
+	// Begin keeps the store open until end is called. nil does nothing.
+	Begin func(ctx context.Context) (end func(), err error)
+	// Bounds are those of the queue.
+	Bounds function.QueueBounds
+	// Workers is how many queued invocations run at once, and as many messages are sent beside; 0 means 256. PerFunction is how
+	// many of them may be of one function; 0 means 64. Negative is refused.
+	Workers, PerFunction int
+	// Callbacks are where answers may be sent to.
+	Callbacks Callbacks
+	// Chain is where contracts' output transactions go. The zero value has none.
+	Chain Chain
+	// Version is told to receivers of callbacks. Empty means dev.
+	Version string
 	// Call makes one call of a contract and returns its answer, whose body the Invoker reads and closes. The request's
 	// body can be read again through GetBody. Call takes the headers of one connection off both. If ctx ends, so does the
 	// reading of the answer.
@@ -53,6 +73,8 @@ type Config struct {
 	// refused.
 	MaxBodyBytes   int64
 	MaxAnswerBytes int64
+	// MaxAsyncBytes bounds the body of an invocation that is queued. 0 means 1 MiB; negative is refused.
+	MaxAsyncBytes int64
 	// BodyTimeout is how long a request's body may take to arrive. 0 means a minute; negative is refused.
 	BodyTimeout time.Duration
 	// AnswerTimeout is how long an answer may take to its end after its headers, which Call waits for. 0 means a minute;
@@ -68,7 +90,15 @@ type Invoker struct {
 	// running are the calls with an id that are under way.
 	running running
 	// views are the heaps of the calls under way.
-	views views
+	views  views
+	depths depths
+	clock  clock
+	inLine inLine
+	// receivers and client are of callbacks.
+	receivers *receivers
+	client    *http.Client
+	// chainClient goes where the operator says, which may be anywhere.
+	chainClient *http.Client
 }
 
 // New returns an Invoker. It starts nothing.
@@ -76,12 +106,50 @@ func New(cfg Config) (*Invoker, error) {
 	switch {
 	case cfg.Store == nil || cfg.Call == nil || cfg.Error == nil:
 		return nil, errors.New("invoke: Store, Call and Error are needed")
+	case cfg.Queue != nil && cfg.Lookup == nil:
+		return nil, errors.New("invoke: what is queued needs Lookup")
+	case cfg.Workers < 0 || cfg.PerFunction < 0 || cfg.MaxAsyncBytes < 0:
+		return nil, fmt.Errorf("invoke: %d workers, %d for a function, queued bodies of %d bytes", cfg.Workers, cfg.PerFunction, cfg.MaxAsyncBytes)
 	case cfg.MaxBodyBytes < 0 || cfg.MaxAnswerBytes < 0 || cfg.BodyTimeout < 0 || cfg.AnswerTimeout < 0:
 		return nil, fmt.Errorf("invoke: limits of %d bytes in %v and %d bytes in %v",
 			cfg.MaxBodyBytes, cfg.BodyTimeout, cfg.MaxAnswerBytes, cfg.AnswerTimeout)
 	}
+	to, err := cfg.Callbacks.compile()
+	if err = errors.Join(err, cfg.Chain.check()); err != nil {
+		return nil, fmt.Errorf("invoke: %w", err)
+	}
+	chain := receivers{local: true}
+	cfg = cfg.withDefaults()
+	return &Invoker{
+		cfg: cfg, running: running{of: map[callKey]*turn{}}, clock: clock{of: map[function.Heap]*appointment{}},
+		receivers: to, client: to.client(), chainClient: chain.client(),
+	}, nil
+}
+
+func (cfg Config) withDefaults() Config {
 	if cfg.MaxBodyBytes == 0 {
 		cfg.MaxBodyBytes = defaultMaxBodyBytes
+	}
+	if cfg.MaxAsyncBytes == 0 {
+		cfg.MaxAsyncBytes = defaultMaxAsyncBytes
+	}
+	if cfg.Workers == 0 {
+		cfg.Workers = defaultWorkers
+	}
+	if cfg.PerFunction == 0 {
+		cfg.PerFunction = defaultPerFunction
+	}
+	if cfg.Version == "" {
+		cfg.Version = "dev"
+	}
+	if cfg.Status == nil {
+		cfg.Status = func(error) int { return http.StatusInternalServerError }
+	}
+	if cfg.Functions == nil {
+		cfg.Functions = func() []*function.Function { return nil }
+	}
+	if cfg.Begin == nil {
+		cfg.Begin = func(context.Context) (func(), error) { return func() {}, nil }
 	}
 	if cfg.MaxAnswerBytes == 0 {
 		cfg.MaxAnswerBytes = defaultMaxAnswerBytes
@@ -95,7 +163,7 @@ func New(cfg Config) (*Invoker, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Invoker{cfg: cfg, running: running{of: map[callKey]*turn{}}}, nil
+	return cfg
 }
 
 // ServeContract runs one invocation of f, which is a contract, and answers w when its effects are permanent. If its call id
@@ -116,11 +184,11 @@ func (i *Invoker) ServeContract(w http.ResponseWriter, r *http.Request, f *funct
 }
 
 func (i *Invoker) invoke(w http.ResponseWriter, r *http.Request, f *function.Function, idGiven bool) (got answer, repeated bool, err error) {
-	request, body, err := i.request(w, r)
+	request, body, err := i.request(w, r, i.cfg.MaxBodyBytes)
 	if err != nil {
 		return answer{}, false, err
 	}
-	var c call
+	c := call{body: body}
 	if idGiven {
 		if c, err = newCall(r, body); err != nil {
 			return answer{}, false, err
@@ -140,7 +208,7 @@ func (i *Invoker) invoke(w http.ResponseWriter, r *http.Request, f *function.Fun
 	}
 	got, err = i.run(f, request, c)
 	if errors.Is(err, function.ErrConflict) {
-		// Another provider was faster; what we have got has no effect.
+		// Another provider was faster, or the queue; what we have got has no effect.
 		if got, found, lookup := i.recorded(r.Context(), f, c); lookup != nil || found {
 			return got, found, lookup
 		}
@@ -148,17 +216,67 @@ func (i *Invoker) invoke(w http.ResponseWriter, r *http.Request, f *function.Fun
 	return got, false, err
 }
 
-// run makes the call and commits its effects.
+// run makes the call and commits its effects, of a serial contract when it has its turn.
 func (i *Invoker) run(f *function.Function, request *http.Request, c call) (answer, error) {
+	ctx := request.Context()
+	send := func(got answer) ([]function.Item, error) { return i.chainMessages(f, request, c, got) }
+	if !f.Policy.Serial || i.cfg.Queue == nil {
+		return i.effect(ctx, f, request, c, nil, send)
+	}
+	turn, err := i.turn(ctx, f.Heap())
+	if err != nil {
+		return answer{}, err
+	}
+	if c.id != "" {
+		// The queue may have had the same call before us in the line.
+		if _, found, err := i.recorded(ctx, f, c); err != nil || found {
+			i.endTurn(ctx, f, turn)
+			return answer{}, errors.Join(err, function.ErrConflict)
+		}
+	}
+	got, err := i.effect(ctx, f, request, c, &turn, send)
+	if err != nil {
+		i.endTurn(ctx, f, turn)
+	}
+	return got, err
+}
+
+// turn waits for it, behind at most maxLine others.
+func (i *Invoker) turn(ctx context.Context, h function.Heap) (function.Lease, error) {
+	if !i.inLine.enter(h) {
+		return function.Lease{}, ErrLineFull
+	}
+	defer i.inLine.leave(h)
+	return i.cfg.Queue.Line(ctx, h)
+}
+
+// endTurn lets the next in line go, though our caller may have left.
+func (i *Invoker) endTurn(ctx context.Context, f *function.Function, turn function.Lease) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settlePatience)
+	defer cancel()
+	if err := i.cfg.Queue.Settle(ctx, f.Heap(), turn, function.Settlement{}); err != nil && !errors.Is(err, function.ErrConflict) {
+		i.cfg.Log.Warn("a turn was not ended; the next in line waits until it ends by itself", "function", f.Name, "namespace", f.Namespace, "err", err)
+	}
+}
+
+// effect makes the call and commits its effects, which end the lease, with what send makes of the answer. It does so again as long
+// as others change what the call has compared. An error of send's ends it, with the answer.
+func (i *Invoker) effect(
+	ctx context.Context, f *function.Function, request *http.Request, c call, leave *function.Lease, send func(answer) ([]function.Item, error),
+) (answer, error) {
 	for attempt := 1; ; attempt++ {
-		got, err := i.call(request.Context(), f, request)
+		got, err := i.call(ctx, f, request)
 		if err != nil {
 			return answer{}, err
 		}
-		if err := i.commit(request.Context(), f, c, got); !errors.Is(err, ErrContended) || attempt == contendedAttempts {
+		items, err := send(got)
+		if err != nil {
 			return got, err
 		}
-		if err := pause(request.Context(), attempt); err != nil {
+		if err := i.commit(ctx, f, c, got, leave, items); !errors.Is(err, ErrContended) || attempt == contendedAttempts {
+			return got, err
+		}
+		if err := pause(ctx, attempt); err != nil {
 			return answer{}, err
 		}
 		request.Body, _ = request.GetBody() // never fails, see setBody
@@ -181,14 +299,14 @@ func pause(ctx context.Context, attempt int) error {
 }
 
 // request is the caller's request with its body in memory, so that a call that reached no endpoint can be made again.
-func (i *Invoker) request(w http.ResponseWriter, r *http.Request) (request *http.Request, body []byte, err error) {
+func (i *Invoker) request(w http.ResponseWriter, r *http.Request, maxBytes int64) (request *http.Request, body []byte, err error) {
 	if err := checkUpgrade(r.Header); err != nil {
 		return nil, nil, err
 	}
-	if r.ContentLength > i.cfg.MaxBodyBytes {
-		return nil, nil, &http.MaxBytesError{Limit: i.cfg.MaxBodyBytes}
+	if r.ContentLength > maxBytes {
+		return nil, nil, &http.MaxBytesError{Limit: maxBytes}
 	}
-	if body, err = i.readBody(w, r); err != nil {
+	if body, err = i.readBody(w, r, maxBytes); err != nil {
 		return nil, nil, bodyError(r.Context(), err)
 	}
 	request = r.Clone(r.Context())
@@ -201,11 +319,11 @@ func (i *Invoker) request(w http.ResponseWriter, r *http.Request) (request *http
 }
 
 // readBody reads the caller's body, so that one sent a byte at a time does not hold its connection and memory for ever.
-func (i *Invoker) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+func (i *Invoker) readBody(w http.ResponseWriter, r *http.Request, maxBytes int64) ([]byte, error) {
 	control := http.NewResponseController(w)
 	// An error means that the listener's own limits are all there are.
 	_ = control.SetReadDeadline(time.Now().Add(i.cfg.BodyTimeout))
-	body, err := readAll(http.MaxBytesReader(w, r.Body, i.cfg.MaxBodyBytes), r.ContentLength, i.cfg.MaxBodyBytes)
+	body, err := readAll(http.MaxBytesReader(w, r.Body, maxBytes), r.ContentLength, maxBytes)
 	if err == nil {
 		// The server goes on reading the connection to notice that the caller left. After an error the deadline stays:
 		// before it answers, the server reads on for the rest of the body.
@@ -286,7 +404,8 @@ func answerError(ctx context.Context, err error) error {
 }
 
 // commit makes the answer's effects permanent. The caller's context ends it only until the commit has begun.
-func (i *Invoker) commit(ctx context.Context, f *function.Function, c call, got answer) error {
+// leave, if there is one, ends with it, and send is queued with it.
+func (i *Invoker) commit(ctx context.Context, f *function.Function, c call, got answer, leave *function.Lease, send []function.Item) error {
 	writes, err := got.writes(i.cfg.MaxAnswerBytes)
 	if err != nil {
 		return fmt.Errorf("invoke %q: %w", f.Ref, err)
@@ -300,13 +419,14 @@ func (i *Invoker) commit(ctx context.Context, f *function.Function, c call, got 
 	if !got.hasEffect() {
 		id = ""
 	}
-	if len(writes) == 0 && len(conditions) == 0 && id == "" {
+	if len(writes) == 0 && len(conditions) == 0 && id == "" && leave == nil && len(send) == 0 {
 		return nil
 	}
 	start := time.Now()
 	if err := i.cfg.Store.Commit(ctx, f.Heap(), function.Commit{
 		Writes: writes, Conditions: conditions, Writer: got.writer, QuotaBytes: f.Policy.HeapQuotaBytes, CallID: id,
 		Record: function.Record{Digest: c.digest, Answer: got.record()},
+		Leave:  leave, Send: send,
 	}); err != nil {
 		if errors.Is(err, function.ErrCondition) {
 			return fmt.Errorf("invoke %q: %w", f.Ref, ErrContended)

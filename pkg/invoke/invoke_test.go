@@ -33,6 +33,7 @@ type bench struct {
 	store    *bolt.Store
 	contract *function.Function
 	gateway  *httptest.Server
+	invoker  *invoke.Invoker
 	// failed gets the error of every invocation that failed.
 	failed chan error
 	// made says that call ids are not the callers'.
@@ -70,6 +71,7 @@ func newBench(t testing.TB, contract http.HandlerFunc, change func(*invoke.Confi
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.invoker = invoker
 	b.gateway = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		invoker.ServeContract(w, r, b.contract, !b.made && r.Header.Get("X-Call-Id") != "")
 	}))

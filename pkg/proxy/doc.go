@@ -42,6 +42,8 @@
 // Each endpoint has an http1.Pool from the first call that goes there that way. It closes its idle connections when the endpoint
 // leaves; those that carry a call are closed when that has ended.
 //
+// ServeAsync finds the function of a call that is to be made later, and hands it to Config.Async, without counting it.
+//
 // Endpoints come from the events that SetEndpoints is given, and from Config.Endpoints, which asks memory only, when those of
 // a function are not known. They are known of the functions in an LRU, and the list of one that is not in use may be lost at
 // any time; what must not be lost, the counts and the waiters, lives in the activity until Forget. An empty list is held for

@@ -50,6 +50,9 @@ type Config struct {
 	// own; it may be given to RoundTrip. idGiven says that its call id is the caller's, and not one that we made. nil serves
 	// contracts as any function.
 	Contract func(w http.ResponseWriter, r *http.Request, f *function.Function, idGiven bool)
+	// Async accepts a call to be made later. The request is as the function is to see it; name is as the caller wrote it. nil has
+	// no such calls.
+	Async func(w http.ResponseWriter, r *http.Request, f *function.Function, name string)
 	// Error answers a caller for an error. Nothing was written by then.
 	Error func(http.ResponseWriter, *http.Request, error)
 	// Status is the status that Error answers with, for metrics and the log. nil takes every error for a 500.
