@@ -274,6 +274,7 @@ func TestPrefork_ProgramGone(t *testing.T) {
 	}
 	f := serve(t, argv(program), "DC_PREFORK=1")
 	f.stderr.waitFor(t, "up\n") // it has been read
+	f.waitWaiting(1)
 	if err := os.Remove(program); err != nil {
 		t.Fatal(err)
 	}
