@@ -41,7 +41,7 @@ func testKill(t *testing.T, d Driver) {
 	}
 	acknowledged := make([]int, killWriters)
 	for round := range killRounds {
-		runUntilKilled(t, folder, rand.IntN(400), acknowledged)
+		runUntilKilled(t, victimFolder, folder, rand.IntN(400), acknowledged)
 		if err := d.Check(folder); err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
@@ -67,13 +67,13 @@ func testKill(t *testing.T, d Driver) {
 	}
 }
 
-// runUntilKilled starts this test's binary on the store of a folder and kills it after so many acknowledged commits. It
-// notes each writer's last one.
-func runUntilKilled(t *testing.T, folder string, commits int, acknowledged []int) {
+// runUntilKilled starts this test's binary, tells it by the variable which folder's store is its own, and kills it when it has said so
+// many lines of two numbers. It notes the greatest second number that came with each first: what was acknowledged, of each writer.
+func runUntilKilled(t *testing.T, variable, folder string, lines int, acknowledged []int) {
 	t.Helper()
 	test, _, _ := strings.Cut(t.Name(), "/")
 	victim := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+test+"$")
-	victim.Env = append(os.Environ(), victimFolder+"="+folder)
+	victim.Env = append(os.Environ(), variable+"="+folder)
 	victim.Stderr = os.Stderr
 	out, err := victim.StdoutPipe()
 	if err != nil {
@@ -82,22 +82,22 @@ func runUntilKilled(t *testing.T, folder string, commits int, acknowledged []int
 	if err := victim.Start(); err != nil {
 		t.Fatal(err)
 	}
-	lines := bufio.NewScanner(out)
-	for seen := 0; lines.Scan(); seen++ {
-		var writer, commit int
-		if _, err := fmt.Sscanf(lines.Text(), "%d %d", &writer, &commit); err != nil {
-			t.Errorf("the victim says %q", lines.Text())
+	said := bufio.NewScanner(out)
+	for seen := 0; said.Scan(); seen++ {
+		var writer, n int
+		if _, err := fmt.Sscanf(said.Text(), "%d %d", &writer, &n); err != nil {
+			t.Errorf("the victim says %q", said.Text())
 			break
 		}
-		acknowledged[writer] = commit
-		if seen == commits {
+		acknowledged[writer] = max(acknowledged[writer], n)
+		if seen == lines {
 			// What it said before it died is still in the pipe and is read to its end.
 			if err := victim.Process.Kill(); err != nil {
 				t.Error(err)
 			}
 		}
 	}
-	_, _ = io.Copy(io.Discard, out)
+	_, _ = io.Copy(io.Discard, out) // to its end, so that it can say no more
 	if err := victim.Wait(); err == nil || victim.ProcessState.ExitCode() != -1 {
 		t.Fatalf("the victim was not killed, but ended: %v", err)
 	}

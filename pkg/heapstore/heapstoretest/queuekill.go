@@ -1,16 +1,12 @@
 package heapstoretest
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -50,7 +46,7 @@ func testQueueKill(t *testing.T, d Driver) {
 	}
 	acknowledged := make([]int, queueLines)
 	for round := range rounds {
-		killAtWork(t, folder, rand.IntN(300), acknowledged)
+		runUntilKilled(t, victimQueue, folder, rand.IntN(300), acknowledged)
 		if err := d.Check(folder); err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
@@ -127,41 +123,6 @@ func effectOnce(ctx context.Context, s heapstore.Store, l function.Leased) error
 	message := l.Item
 	message.Kind = function.ItemMessage
 	return s.Commit(ctx, l.Function, function.Commit{Writes: writes(key, "1"), CallID: l.CallID, Leave: &l.Lease, Send: []function.Item{message}})
-}
-
-// killAtWork starts this test's binary on the queue of a folder and kills it after so many acknowledgements.
-func killAtWork(t *testing.T, folder string, lines int, acknowledged []int) {
-	t.Helper()
-	test, _, _ := strings.Cut(t.Name(), "/")
-	victim := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+test+"$")
-	victim.Env = append(os.Environ(), victimQueue+"="+folder)
-	victim.Stderr = os.Stderr
-	out, err := victim.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := victim.Start(); err != nil {
-		t.Fatal(err)
-	}
-	said := bufio.NewScanner(out)
-	for seen := 0; said.Scan(); seen++ {
-		var line, n int
-		if _, err := fmt.Sscanf(said.Text(), "%d %d", &line, &n); err != nil {
-			t.Errorf("the victim says %q", said.Text())
-			break
-		}
-		acknowledged[line] = max(acknowledged[line], n)
-		if seen == lines {
-			// What it said before it died is still in the pipe and is read to its end.
-			if err := victim.Process.Kill(); err != nil {
-				t.Error(err)
-			}
-		}
-	}
-	_, _ = io.Copy(io.Discard, out) // to its end, so that it can say no more
-	if err := victim.Wait(); err == nil || victim.ProcessState.ExitCode() != -1 {
-		t.Fatalf("the victim was not killed, but ended: %v", err)
-	}
 }
 
 // runQueueVictim adds to the lines and works on them until it is killed, and says what was acknowledged.
