@@ -30,3 +30,12 @@ run "${E2E_FLAGS:-}"
 step "what begins otherwise when the watchdog comes by init container"
 HELM_ARGS="${HELM_ARGS:-} --set functions.watchdog=init-container" dev/install.sh
 run -test.run "'^Test(Watchdog_PutIn|Examples_Cowsay|Lambda_ImageAsItIs)$'"
+
+# Without a cluster of our own there is no database of ours either.
+[ -z "$EXTERNAL" ] || exit 0
+step "two providers on a database"
+coproc database { exec dev/postgres.sh; }
+read -r -u "${database[0]}" said && [ "$said" = ready ]
+HELM_ARGS="${HELM_ARGS:-} --set replicas=2 --set heap.store=postgres --set heap.postgresSecret=heap-db" dev/install.sh
+run -test.run "'^TestProviders_'"
+kill "$database_PID"
