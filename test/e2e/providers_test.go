@@ -77,7 +77,7 @@ func TestProviders_TwoWithOneLeader(t *testing.T) {
 	if name == first.Name {
 		t.Errorf("%s leads, which is no more", name)
 	}
-	l.report(t, false)
+	l.report(t)
 	eventually(t, "there are two again", func() (bool, string) {
 		pods := providerPods(t)
 		return len(pods) == 2 && podReady(pods[0]) && podReady(pods[1]), fmt.Sprint(len(pods))
