@@ -31,11 +31,12 @@ step "what begins otherwise when the watchdog comes by init container"
 HELM_ARGS="${HELM_ARGS:-} --set functions.watchdog=init-container" dev/install.sh
 run -test.run "'^Test(Watchdog_PutIn|Examples_Cowsay|Lambda_ImageAsItIs)$'"
 
-# Without a cluster of our own there is no database of ours either.
+# Without a cluster of our own there is no network that a database of ours could be in.
 [ -z "$EXTERNAL" ] || exit 0
 step "two providers on a database"
 coproc database { exec dev/postgres.sh; }
-read -r -u "${database[0]}" said && [ "$said" = ready ]
+database_pid=$database_PID # which is gone as soon as the process is
+trap 'status=$?; [ $status = 0 ] || dev/diagnose.sh || true; kill $database_pid 2>/dev/null && wait $database_pid || true; dev/down.sh; exit $status' EXIT
+read -r -u "${database[0]}" said && [ "$said" = ready ] || { echo "there is no database" >&2; exit 1; }
 HELM_ARGS="${HELM_ARGS:-} --set replicas=2 --set heap.store=postgres --set heap.postgresSecret=heap-db" dev/install.sh
 run -test.run "'^TestProviders_'"
-kill "$database_PID"

@@ -4,82 +4,145 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// leader is the name of the pod whose provider leads, and lease how long one that says nothing is waited for.
-func leader(t *testing.T) (name string, lease time.Duration) {
+// tenure is who leads, by the name of its pod, since when, and when that was last confirmed.
+type tenure struct {
+	leader            string
+	acquired, renewed time.Time
+}
+
+// lease reads the tenure that is or was. There is none before anybody has led, and nobody leads once it was given back.
+func lease(t *testing.T) (now tenure) {
 	t.Helper()
 	l, err := cluster.CoordinationV1().Leases(providerNamespace).Get(t.Context(), "dc-provider", metav1.GetOptions{})
-	if err != nil || l.Spec.HolderIdentity == nil || l.Spec.LeaseDurationSeconds == nil {
-		return "", 0
+	if err != nil || l.Spec.HolderIdentity == nil || l.Spec.AcquireTime == nil || l.Spec.RenewTime == nil {
+		return tenure{}
 	}
-	return *l.Spec.HolderIdentity, time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second
+	return tenure{*l.Spec.HolderIdentity, l.Spec.AcquireTime.Time, l.Spec.RenewTime.Time}
 }
 
-// at is what clients call, at one provider's pod.
-func at(ip string) listener {
-	l := gateway
-	l.url = fmt.Sprintf("http://%s:8080", ip)
-	return l
-}
-
-// TestProviders_TwoWithOneLeader has a function served by the one that does not lead, which is no reason to take it to zero;
-// then the leader dies without a word: the other loses no call, leads, and wakes.
-func TestProviders_TwoWithOneLeader(t *testing.T) {
-	pods := providerPods(t)
-	if len(pods) != 2 {
-		t.Skipf("%d providers are installed: make test-e2e installs two in a pass of its own", len(pods))
-	}
-	eventually(t, "one of the two leads", func() (bool, string) {
-		name, _ := leader(t)
-		return (name == pods[0].Name || name == pods[1].Name) && podReady(pods[0]) && podReady(pods[1]), name
+// led waits until there are two providers, both ready, and one of them leads.
+func led(t *testing.T) (leader, other corev1.Pod) {
+	t.Helper()
+	eventually(t, "two providers are ready, and one leads", func() (bool, string) {
+		pods, now := providerPods(t), lease(t)
+		if len(pods) == 2 && podReady(pods[0]) && podReady(pods[1]) {
+			for i, p := range pods {
+				if p.Name == now.leader {
+					leader, other = p, pods[1-i]
+				}
+			}
+		}
+		return leader.Name != "", fmt.Sprintf("%d providers, %q leads", len(pods), now.leader)
 	})
-	leading, lease := leader(t)
-	first, other := pods[0], pods[1]
-	if other.Name == leading {
-		first, other = other, first
-	}
-	hot := deploy(t, label(label(unhurried(scripted()), labelZero, "true"), labelZeroDuration, "3s"))
-	idle := deploy(t, label(label(parrot(), labelZero, "true"), labelZeroDuration, "3s"))
-	l, ctx := startLoad(t)
-	call := func(ctx context.Context, n int) error {
-		a, err := at(other.Status.PodIP).send(ctx, request{method: http.MethodPost, path: hot.path(""), body: fmt.Sprintf("echo %d", n), auth: nobody})
-		if err == nil && (a.status != http.StatusOK || a.body != fmt.Sprintln(n)) {
-			err = fmt.Errorf("status %d, %q", a.status, a.body)
-		}
-		return err
-	}
-	l.again(ctx, "hot", call)
-	idle.awaitZero(t) // by now the other would be, too, if nobody called it
-	for range 10 {
-		if s, _ := hot.status(t); s.Replicas == 0 {
-			t.Fatal("a function that the other provider serves was taken to zero")
-		}
-		time.Sleep(500 * time.Millisecond) // longer together than it may be idle
-	}
+	return leader, other
+}
 
-	now := int64(0)
-	if err := cluster.CoreV1().Pods(providerNamespace).Delete(t.Context(), first.Name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+// kill ends a provider without a word: its process gets no signal that it could see, and its pod is not started again.
+func kill(t *testing.T, p corev1.Pod) {
+	t.Helper()
+	_, id, _ := strings.Cut(p.Status.ContainerStatuses[0].ContainerID, "://")
+	pid, ok := processOf(t, id)
+	if !ok {
+		t.Fatalf("the process of %s is not on this machine: run the tests by make test-e2e", p.Name)
+	}
+	if err := cluster.CoreV1().Pods(p.Namespace).Delete(t.Context(), p.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
-	// Whatever Service leads there: by the one that is left.
-	a, err := at(other.Status.PodIP).send(within(t, callTimeout), request{method: http.MethodPost, path: idle.path(""), body: "moo", auth: nobody})
-	if err != nil || a.status != http.StatusOK || a.body != "moo" {
-		t.Fatalf("wake after the leader's end: %d %q, %v", a.status, a.body, err)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatalf("kill %s, process %d: %v", p.Name, pid, err)
 	}
-	name, _ := leader(t)
-	t.Logf("woken %v after the leader's end, under a lease of %v; %s leads", time.Since(began).Round(time.Millisecond), lease, name)
-	if name == first.Name {
-		t.Errorf("%s leads, which is no more", name)
+}
+
+// through calls functions at one provider, whatever Service leads to whichever.
+type through struct{ listener }
+
+func at(p corev1.Pod) through {
+	l := gateway
+	l.url = fmt.Sprintf("http://%s:8080", p.Status.PodIP)
+	return through{l}
+}
+
+// answers calls f and compares the answer.
+func (p through) answers(ctx context.Context, f function, body, want string) error {
+	a, err := p.send(ctx, request{method: http.MethodPost, path: f.path(""), body: body, auth: nobody})
+	if err == nil && (a.status != http.StatusOK || a.body != want) {
+		err = fmt.Errorf("status %d, %q, want %q", a.status, a.body, want)
 	}
-	l.report(t)
-	eventually(t, "there are two again", func() (bool, string) {
-		pods := providerPods(t)
-		return len(pods) == 2 && podReady(pods[0]) && podReady(pods[1]), fmt.Sprint(len(pods))
+	return err
+}
+
+// TestProviders_TwoWithOneLeader has functions served by the provider that does not lead, which is no reason to take them to
+// zero. Then the leader dies without a word: the other loses no call, wakes, and leads.
+func TestProviders_TwoWithOneLeader(t *testing.T) {
+	installed, err := cluster.AppsV1().Deployments(providerNamespace).Get(t.Context(), "dc-provider", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := *installed.Spec.Replicas; n != 2 {
+		t.Skipf("%d providers are installed: make test-e2e installs two in a pass of its own", n)
+	}
+	first, second := led(t)
+	zeroed := func(d deployment) deployment { return label(label(d, labelZero, "true"), labelZeroDuration, "3s") }
+	hot := deploy(t, zeroed(loaded(scripted())))
+	tally := deploy(t, zeroed(loaded(contract(parrot()))))
+	idle := deploy(t, zeroed(parrot()))
+	var committed string
+	l, ctx := startLoad(t)
+	l.again(ctx, "hot", func(ctx context.Context, n int) error {
+		return at(second).answers(ctx, hot, fmt.Sprintf("echo %d", n), fmt.Sprintln(n))
 	})
+	l.again(ctx, "contract", func(ctx context.Context, n int) error {
+		body := fmt.Sprintf(`{"n":%d}`, n)
+		err := at(second).answers(ctx, tally, body, body)
+		if err == nil {
+			committed = fmt.Sprint(n)
+		}
+		return err
+	})
+	hot.awaitReplicas(t, 1)
+	tally.awaitReplicas(t, 1)
+	pods := [][]string{hot.pods(t), tally.pods(t)}
+	idle.awaitZero(t)
+	if err := at(second).answers(within(t, callTimeout), idle, "moo", "moo"); err != nil {
+		t.Fatal(err)
+	}
+	idle.awaitZero(t) // by now the others would be, too, if nobody called them
+
+	last := lease(t)
+	began := time.Now()
+	kill(t, first)
+	if err := at(second).answers(within(t, callTimeout), idle, "moo", "moo"); err != nil {
+		t.Fatalf("wake after the leader's end: %v", err)
+	}
+	woken := time.Since(began)
+	var now tenure
+	eventually(t, "another leads", func() (bool, string) {
+		if now = lease(t); now.leader == first.Name {
+			last = now
+		}
+		return now.leader != "" && now.leader != first.Name, now.leader
+	})
+	t.Logf("after the leader's end a function was woken in %v; another led after %v, %v after the last word",
+		woken.Round(time.Millisecond), now.acquired.Sub(began).Round(time.Millisecond), now.acquired.Sub(last.renewed).Round(time.Millisecond))
+	for i, f := range []function{hot, tally} {
+		if now := f.pods(t); !slices.Equal(now, pods[i]) {
+			t.Errorf("%s has the pods %v, and had %v: it was called all the time", f, now, pods[i])
+		}
+	}
+	hot.scale(t, 2)
+	hot.awaitReplicas(t, 2)
+	led(t)
+	idle.awaitZero(t)
+	l.report(t)
+	wantHeap(t, tally, map[string]string{"n": committed})
 }
