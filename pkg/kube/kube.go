@@ -53,8 +53,8 @@ type Config struct {
 	Workers int
 
 	// LeaseDuration is how long a leader that is gone without a word is waited for, and a little more than how long one leads
-	// that cannot reach the API server; an eighth of it is the time between two tries. 0 means 8 s: nothing wakes meanwhile, and
-	// each try is one small write.
+	// that cannot reach the API server; a sixteenth of it is the time between two tries, each a small write, and up to twice that
+	// passes until the last word is read, and again after it has become old. 0 means 7 s, so that another leads within ten.
 	LeaseDuration time.Duration
 
 	// OnEndpoints is told of each change to the replicas of a function that may be given work: all of them, none at zero
@@ -201,7 +201,7 @@ func (cfg *Config) fill() {
 		cfg.ResolveTimeout = 3 * time.Second
 	}
 	if cfg.LeaseDuration == 0 {
-		cfg.LeaseDuration = 8 * time.Second
+		cfg.LeaseDuration = 7 * time.Second
 	}
 	if cfg.Workers == 0 {
 		cfg.Workers = 16

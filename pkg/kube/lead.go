@@ -46,7 +46,7 @@ func (c *Cluster) term(ctx context.Context, namespace, identity string, lead fun
 	var err error
 	ended := make(chan struct{})
 	elector, newErr := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: lock, LeaseDuration: c.cfg.LeaseDuration, RenewDeadline: c.cfg.LeaseDuration * 5 / 8, RetryPeriod: c.cfg.LeaseDuration / 8,
+		Lock: lock, LeaseDuration: c.cfg.LeaseDuration, RenewDeadline: c.cfg.LeaseDuration * 5 / 8, RetryPeriod: c.cfg.LeaseDuration / 16,
 		ReleaseOnCancel: true, Name: leaseName,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(holding context.Context) {
