@@ -154,7 +154,7 @@ bench: ## measure ours beside theirs, 7 minutes: SCENARIOS='watchdog/.*' ROUNDS=
 	@dev/bench.sh -run '$(SCENARIOS)' $(if $(ROUNDS),-n $(ROUNDS)) $(BENCH_FLAGS)
 
 .PHONY: test-e2e
-test-e2e: packages tools images ## end to end, on a cluster that comes and goes with the test
+test-e2e: test-packages tools images ## end to end, on a cluster that comes and goes with the test
 	@dev/e2e.sh
 
 # --- tools, compiled once into .dev/bin -----------------------------------------------------------------------------------

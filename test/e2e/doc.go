@@ -17,4 +17,7 @@
 // the whole node or stop the provider do not run in parallel with others: Go runs them first. What has a signal is waited
 // for by that signal; the cluster's state, which has none here, is polled with a bound, and what was seen last is part of
 // the failure.
+//
+// Tests of another installation than the usual, of two providers on a database, skip themselves on that one; dev/e2e.sh
+// installs theirs in a pass of its own.
 package e2e

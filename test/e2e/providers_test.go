@@ -97,18 +97,26 @@ func TestProviders_TwoWithOneLeader(t *testing.T) {
 	tally := deploy(t, zeroed(loaded(contract(parrot()))))
 	idle := deploy(t, zeroed(parrot()))
 	var committed string
+	calls := map[string]func(ctx context.Context, n int) error{
+		"hot": func(ctx context.Context, n int) error {
+			return at(second).answers(ctx, hot, fmt.Sprintf("echo %d", n), fmt.Sprintln(n))
+		},
+		"contract": func(ctx context.Context, n int) error {
+			body := fmt.Sprintf(`{"n":%d}`, n)
+			err := at(second).answers(ctx, tally, body, body)
+			if err == nil {
+				committed = fmt.Sprint(n)
+			}
+			return err
+		},
+	}
 	l, ctx := startLoad(t)
-	l.again(ctx, "hot", func(ctx context.Context, n int) error {
-		return at(second).answers(ctx, hot, fmt.Sprintf("echo %d", n), fmt.Sprintln(n))
-	})
-	l.again(ctx, "contract", func(ctx context.Context, n int) error {
-		body := fmt.Sprintf(`{"n":%d}`, n)
-		err := at(second).answers(ctx, tally, body, body)
-		if err == nil {
-			committed = fmt.Sprint(n)
+	for kind, call := range calls {
+		if err := call(within(t, callTimeout), 0); err != nil { // waits for the first replica
+			t.Fatalf("%s: %v", kind, err)
 		}
-		return err
-	})
+		l.again(ctx, kind, call)
+	}
 	hot.awaitReplicas(t, 1)
 	tally.awaitReplicas(t, 1)
 	pods := [][]string{hot.pods(t), tally.pods(t)}
