@@ -1,7 +1,6 @@
 package function
 
 import (
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -75,10 +74,9 @@ func statuses(list ...int) (s StatusSet) {
 
 var (
 	// Those that OpenFaaS publishes, and the one that says that there is no replica.
-	defaultRetryCodes = statuses(http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout)
+	defaultRetryCodes = statuses(408, 429, 500, 502, 503, 504)
 	// Those after which a serial contract has surely not begun. After any other the next in line goes.
-	serialRetryCodes = statuses(http.StatusTooManyRequests, http.StatusServiceUnavailable)
+	serialRetryCodes = statuses(429, 503)
 )
 
 // Schedule is when a function is called by the clock. The zero Schedule is never.

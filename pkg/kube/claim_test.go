@@ -164,6 +164,7 @@ func (w *poolWorld) atZero(spec function.Spec) {
 	w.Helper()
 	w.create(spec)
 	w.condition(spec.Name, "Claimable", "True")
+	w.deployment(spec.Name) // or the reconciler could miss that there were none asked for
 	w.scale(spec.Ref, 0)
 	w.eventually("the function is at zero", func() string {
 		if w.api.get(deploymentsPath, ns, spec.Name, new(corev1.Pod)) {

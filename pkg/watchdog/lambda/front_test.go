@@ -133,7 +133,7 @@ func TestRaw_StalledUpload(t *testing.T) {
 }
 
 func TestRaw_WaitsForMemoryInVain(t *testing.T) {
-	w := start(t, Config{Timeout: limited(short)})
+	w := start(t, Config{Timeout: shortBut})
 	whole := w.pool.events.left
 	if err := w.pool.events.take(t.Context(), whole); err != nil {
 		t.Fatal(err)
@@ -144,7 +144,7 @@ func TestRaw_WaitsForMemoryInVain(t *testing.T) {
 	w.pool.events.give(whole)
 	w.process().poll()
 	w.waitIdle()
-	w.invoke("/", strings.Repeat(" ", 2*freeBytes))
+	w.invoke("/long", strings.Repeat(" ", 2*freeBytes))
 	w.waitFor("an invocation that is given", func(p *Pool) bool { return len(p.idle) == 0 })
 }
 

@@ -21,6 +21,14 @@ func limited(d time.Duration) func(*http.Request) time.Duration {
 	return func(*http.Request) time.Duration { return d }
 }
 
+// shortBut is short but for the path /long.
+func shortBut(r *http.Request) time.Duration {
+	if r.URL.Path == "/long" {
+		return time.Minute
+	}
+	return short
+}
+
 func TestPool_StartsOneAfterAnother(t *testing.T) {
 	w := start(t, Config{Processes: 3})
 	apis := map[string]bool{}
@@ -103,12 +111,7 @@ func TestPool_AnswerDoesNotFreeTheProcess(t *testing.T) {
 func TestPool_QueueGivesUp(t *testing.T) {
 	for _, able := range []bool{true, false} {
 		t.Run(fmt.Sprintf("able %v", able), func(t *testing.T) {
-			w := start(t, Config{Timeout: func(r *http.Request) time.Duration {
-				if r.URL.Path == "/long" {
-					return time.Minute
-				}
-				return short
-			}})
+			w := start(t, Config{Timeout: shortBut})
 			f := w.process()
 			if !able {
 				get(t, w.invoke("/", `{}`)).is(t, 503, `{"Type":"User","message":"no runtime process is ready yet"}`)
