@@ -12,6 +12,7 @@ import (
 // metrics is what the scaler tells Prometheus of the functions that have replicas, while it runs: of several providers only
 // the one that scales tells.
 type metrics struct {
+	lookup    func(function.Ref) (*function.Function, bool)
 	available func(function.Ref) int
 
 	mu sync.Mutex
@@ -26,11 +27,12 @@ type scaled struct {
 	changes        map[string]uint64 // by reason
 }
 
-func newMetrics(available func(function.Ref) int) metrics {
+func newMetrics(lookup func(function.Ref) (*function.Function, bool), available func(function.Ref) int) metrics {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, append([]string{"function_name"}, labels...), nil)
 	}
 	return metrics{
+		lookup:    lookup,
 		available: available,
 		of:        make(map[function.Ref]*scaled),
 		wanted:    desc("dc_scaler_desired_replicas", "Replicas that the function is to have."),
@@ -104,6 +106,9 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	m.mu.Unlock()
 	for ref, s := range of {
+		if _, there := m.lookup(ref); !there {
+			continue // the next round forgets it
+		}
 		name := ref.String()
 		to <- prometheus.MustNewConstMetric(m.wanted, prometheus.GaugeValue, float64(s.wanted), name)
 		to <- prometheus.MustNewConstMetric(m.needed, prometheus.GaugeValue, float64(s.needed), name)

@@ -97,7 +97,7 @@ func New(cfg Config) (*Scaler, error) {
 		turns:   turns{of: make(map[function.Ref]*turn)},
 		wakes:   wakes{of: make(map[function.Ref]*sharedWake)},
 		cpu:     cpuReader{ask: cfg.CPU, read: make(map[string]reading)},
-		metrics: newMetrics(cfg.Available),
+		metrics: newMetrics(cfg.Lookup, cfg.Available),
 	}, nil
 }
 

@@ -12,15 +12,24 @@ const countUp = `
 import json, os, sys, urllib.error, urllib.request
 
 url = os.environ["Http_X_Heap_Url"] + "/heap/count"
-try:
-    with urllib.request.urlopen(url) as answer:
-        count, condition = json.load(answer), {"If-Match": answer.headers["ETag"]}
-except urllib.error.HTTPError as error:
-    if error.code != 404:
-        raise
-    count, condition = 0, {"If-None-Match": "*"}
-write = urllib.request.Request(url, json.dumps(count + 1).encode(), condition, method="PUT")
-urllib.request.urlopen(write).close()
+
+def count_up():
+    try:
+        with urllib.request.urlopen(url) as answer:
+            count, condition = json.load(answer), {"If-Match": answer.headers["ETag"]}
+    except urllib.error.HTTPError as error:
+        if error.code != 404:
+            raise
+        count, condition = 0, {"If-None-Match": "*"}
+    write = urllib.request.Request(url, json.dumps(count + 1).encode(), condition, method="PUT")
+    try:
+        urllib.request.urlopen(write).close()
+    except urllib.error.HTTPError as error:
+        if error.code != 412: # another call has counted meanwhile
+            raise
+        count_up()
+
+count_up()
 with urllib.request.urlopen(url) as answer:
     print(json.dumps({"seen": json.load(answer)}))
 `

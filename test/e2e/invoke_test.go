@@ -189,7 +189,7 @@ func TestInvoke_ForkedProcessEndsWithItsCaller(t *testing.T) {
 	})
 }
 
-// TestInvoke_NeverReady has functions without any replica that could serve: the call ends at the wake deadline, and both
+// TestInvoke_NeverReady has functions without any replica that could serve: the call ends before the wake deadline, and both
 // it and the status tell why.
 func TestInvoke_NeverReady(t *testing.T) {
 	t.Parallel()
@@ -210,8 +210,8 @@ func TestInvoke_NeverReady(t *testing.T) {
 			f := deploy(t, tt.d)
 			started := time.Now()
 			a := f.get(t, "/").is(t, "call", http.StatusServiceUnavailable)
-			if took := time.Since(started); took < 5*time.Second || took > 90*time.Second {
-				t.Errorf("answered after %s, want the wake deadline", took)
+			if took := time.Since(started); took > 50*time.Second {
+				t.Errorf("answered after %s, want it before the wake deadline", took)
 			}
 			if a.header.Get("X-OpenFaaS-Internal") == "" {
 				t.Error("the 503 is not marked as the platform's")

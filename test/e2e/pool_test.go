@@ -227,7 +227,7 @@ func TestPool_OneSpareForTwo(t *testing.T) {
 // gone. No call is lost.
 func TestPool_SteadyDemandMoves(t *testing.T) {
 	t.Parallel()
-	d := parrot()
+	d := label(parrot(), labelFactor, "0")
 	d.Namespace = newPool(t, 1)
 	f := deployAtZero(t, d)
 	f.wakeByClaim(t, "first")
