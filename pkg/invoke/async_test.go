@@ -1,11 +1,13 @@
 package invoke_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -366,6 +368,80 @@ func TestRun_TakesNoMoreAndLetsEnd(t *testing.T) {
 	}
 	a.wantDepth(function.Depth{Waiting: 1, Messages: 1})
 	a.wantHeap(map[string]string{"ended": "1"})
+}
+
+// awayQueue is a queue that is away until it is told to be back.
+type awayQueue struct {
+	invoke.Queue
+	away  atomic.Bool
+	tries atomic.Int64
+}
+
+var errAway = errors.New("the database is away")
+
+func (q *awayQueue) Lease(ctx context.Context, kind function.ItemKind, limit int, skip map[function.Heap]bool) ([]function.Leased, error) {
+	if q.away.Load() {
+		q.tries.Add(1)
+		return nil, errAway
+	}
+	return q.Queue.Lease(ctx, kind, limit, skip)
+}
+
+func (q *awayQueue) Tick(ctx context.Context, item function.Item, at time.Time) error {
+	if q.away.Load() {
+		return errAway
+	}
+	return q.Queue.Tick(ctx, item, at)
+}
+
+// A queue that is away for long is told of once, and once more when it is back.
+func TestRun_TellsOnceThatTheQueueIsAway(t *testing.T) {
+	var said syncBuffer
+	var q *awayQueue
+	a := newAsyncBenchOn(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"n": 1}`) },
+		func(p *function.Policy) { p.Schedule = function.Schedule{Every: time.Second} }, func(c *invoke.Config) {
+			q = &awayQueue{Queue: c.Queue}
+			c.Queue = q
+			c.Log = slog.New(slog.NewTextHandler(&said, nil))
+		})
+	a.invoker.Tick(t.Context(), time.Now()) // the schedule is known
+	a.wantAccepted("one", "")
+	q.away.Store(true)
+	defer a.work()()
+	for deadline := time.Now().Add(time.Minute); q.tries.Load() < 5; <-time.After(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the queue was tried %d times", q.tries.Load())
+		}
+	}
+	for n := range 3 {
+		a.invoker.Tick(t.Context(), time.Now().Add(time.Duration(10+n)*time.Second))
+	}
+	q.away.Store(false)
+	a.callback()
+	a.invoker.Tick(t.Context(), time.Now().Add(20*time.Second))
+	for _, line := range []string{"the queue cannot be read", "the queue can be read again", "tick not queued", "ticks are queued again"} {
+		if n := strings.Count(said.String(), line); n != 1 {
+			t.Errorf("%q was said %d times:\n%s", line, n, said.String())
+		}
+	}
+}
+
+// syncBuffer is a buffer for several goroutines.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
 
 func TestAsync_Refused(t *testing.T) {

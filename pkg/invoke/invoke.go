@@ -121,7 +121,7 @@ func New(cfg Config) (*Invoker, error) {
 	chain := receivers{local: true}
 	cfg = cfg.withDefaults()
 	return &Invoker{
-		cfg: cfg, running: running{of: map[callKey]*turn{}}, clock: clock{of: map[function.Heap]*appointment{}},
+		cfg: cfg, running: running{of: map[callKey]*turn{}}, clock: clock{outages: map[function.Heap]outage{}, of: map[function.Heap]*appointment{}},
 		receivers: to, client: to.client(), chainClient: chain.client(),
 	}, nil
 }

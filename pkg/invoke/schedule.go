@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -87,6 +88,9 @@ func (t timetable) latest(last, now time.Time) (at time.Time) {
 
 // clock is what is known of the schedules.
 type clock struct {
+	// outages are of the functions whose ticks cannot be queued. They belong to Schedule.
+	outages map[function.Heap]outage
+
 	mu sync.Mutex
 	of map[function.Heap]*appointment
 }
@@ -121,10 +125,15 @@ func (i *Invoker) tick(ctx context.Context, now time.Time) {
 			continue
 		}
 		there[f.Heap()] = true
-		if err := i.tickFunction(ctx, f, now); err != nil && ctx.Err() == nil {
-			i.cfg.Log.Warn("tick not queued; it will be tried again", "function", f.Name, "namespace", f.Namespace, "err", err)
+		err := i.tickFunction(ctx, f, now)
+		if ctx.Err() != nil {
+			return
 		}
+		o := i.clock.outages[f.Heap()]
+		o.note(i.cfg.Log.With("function", f.Name, "namespace", f.Namespace), err, "tick not queued; it is tried until it is", "ticks are queued again")
+		i.clock.outages[f.Heap()] = o
 	}
+	maps.DeleteFunc(i.clock.outages, func(h function.Heap, _ outage) bool { return !there[h] })
 	i.clock.mu.Lock()
 	defer i.clock.mu.Unlock()
 	for h := range i.clock.of {

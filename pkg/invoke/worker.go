@@ -42,6 +42,8 @@ type worker struct {
 	// taking ends before ctx does.
 	taking, ctx context.Context
 	ended       chan struct{}
+	// unread is the queue's outage. It belongs to Run.
+	unread outage
 
 	mu sync.Mutex
 	// running are those of each function, inFlight all of them, by kind.
@@ -82,8 +84,8 @@ func (w *worker) take(kind function.ItemKind, under *sync.WaitGroup) {
 			return
 		}
 		leased, err := w.i.cfg.Queue.Lease(w.taking, kind, room, skip)
-		if err != nil && w.taking.Err() == nil {
-			w.i.cfg.Log.Warn("the queue was not read; it will be tried again", "err", err)
+		if w.taking.Err() == nil {
+			w.unread.note(w.i.cfg.Log, err, "the queue cannot be read; it is tried until it can", "the queue can be read again")
 		}
 		for _, l := range leased {
 			w.count(l, 1)
