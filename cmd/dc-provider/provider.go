@@ -40,6 +40,8 @@ type provider struct {
 	// peers is nil where there is one provider at most, by its store.
 	peers   *peers.Peers
 	metrics *prometheus.Registry
+	// ending reports whether this provider's pod was told to end.
+	ending func(context.Context) bool
 	// succeeded returns when another provider takes calls, or nobody is waited for any more.
 	succeeded func(context.Context) error
 	// contracts runs contracts, and all that is queued.
@@ -56,6 +58,7 @@ func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err
 	if p.cluster, err = p.newCluster(s); err != nil {
 		return nil, err
 	}
+	p.ending = func(ctx context.Context) bool { return p.cluster.Ending(ctx, cfg.ownNamespace, cfg.ownPod) }
 	p.succeeded = func(ctx context.Context) error {
 		return p.cluster.AwaitSuccessor(ctx, cfg.ownNamespace, cfg.ownService, cfg.ownPod)
 	}
@@ -330,9 +333,12 @@ var errPartFailed = errors.New("a part of the provider failed")
 // everything that calls in flight need goes on, and the store goes to whoever waits for it as soon as no contract's call
 // needs it. Then the rest stops.
 func (p *provider) run(ctx context.Context) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	parts, background := errgroup.WithContext(background)
+	parts.Go(func() error { p.heed(background, ctx, end); return nil })
 	parts.Go(func() error { return named("kube", p.cluster.Run(background)) })
 	leading, stopLeading := context.WithCancel(background)
 	defer stopLeading()
@@ -371,6 +377,20 @@ func (p *provider) run(ctx context.Context) error {
 	}
 	p.proxy.Close()
 	return err
+}
+
+// heed calls end if the signal to end came before this process could hear it. It returns when that is known, or ctx or heard ends.
+func (p *provider) heed(ctx, heard context.Context, end func()) {
+	if p.cfg.ownPod == "" {
+		return
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(heard, stop)()
+	if p.ending(ctx) && heard.Err() == nil {
+		p.log.Info("told to end before it began")
+		end()
+	}
 }
 
 // What the chart names the Service of the providers' own listener, and its port.

@@ -261,6 +261,32 @@ func TestServe_UntilThereIsASuccessor(t *testing.T) {
 	}
 }
 
+// A pod that is told to end may get its signal before this process can hear it.
+func TestHeed(t *testing.T) {
+	for name, test := range map[string]struct {
+		pod          string
+		ending, ends bool
+	}{
+		"told to end":     {"old", true, true},
+		"not told to end": {"old", false, false},
+		"in no pod":       {"", true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &provider{log: slog.New(slog.DiscardHandler), cfg: config{ownPod: test.pod}, ending: func(context.Context) bool { return test.ending }}
+			ctx, end := context.WithCancel(t.Context())
+			defer end()
+			if p.heed(t.Context(), ctx, end); (ctx.Err() != nil) != test.ends {
+				t.Errorf("ended: %t", ctx.Err() != nil)
+			}
+		})
+	}
+	// Nobody answers, and the signal comes.
+	p := &provider{log: slog.New(slog.DiscardHandler), cfg: config{ownPod: "old"}, ending: func(ctx context.Context) bool { <-ctx.Done(); return false }}
+	ctx, end := context.WithCancel(t.Context())
+	end()
+	p.heed(t.Context(), ctx, func() { t.Error("ended twice") })
+}
+
 func TestServe_EndlessCallsAreCutOnBothListeners(t *testing.T) {
 	p := &provider{log: slog.New(slog.DiscardHandler), cfg: config{
 		gatewayListen: freeAddress(t), providerListen: freeAddress(t), drainTimeout: time.Millisecond,

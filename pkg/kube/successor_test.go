@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -71,5 +72,40 @@ func TestAwaitSuccessor(t *testing.T) {
 	w.api.refuseIf(func(*http.Request) int { return http.StatusForbidden })
 	if err := await(20 * time.Second); err != nil {
 		t.Errorf("without leave to look: %v", err)
+	}
+}
+
+func TestEnding(t *testing.T) {
+	w := newWorld(t, nil)
+	put := func(name, more string) {
+		w.api.put(podsPath, "openfaas", fmt.Sprintf(`{"metadata":{"name":%q%s},"spec":{},"status":{}}`, name, more))
+	}
+	put("stays", "")
+	put("goes", `,"deletionTimestamp":"2026-01-01T00:00:00Z"`)
+	for pod, want := range map[string]bool{"stays": false, "goes": true, "unknown": false} {
+		if got := w.cluster.Ending(t.Context(), "openfaas", pod); got != want {
+			t.Errorf("pod that %s: %t", pod, got)
+		}
+	}
+
+	var asked atomic.Int32
+	w.api.refuseIf(func(r *http.Request) int {
+		if strings.HasSuffix(r.URL.Path, "/goes") && asked.Add(1) < 3 {
+			return http.StatusServiceUnavailable
+		}
+		return 0
+	})
+	if !w.cluster.Ending(t.Context(), "openfaas", "goes") || asked.Load() < 3 {
+		t.Errorf("an API server that was away was asked %d times", asked.Load())
+	}
+	w.api.refuseIf(func(*http.Request) int { return http.StatusServiceUnavailable })
+	ctx, cancel := context.WithTimeout(t.Context(), 2*successorLook)
+	defer cancel()
+	if w.cluster.Ending(ctx, "openfaas", "goes") {
+		t.Error("nobody said so")
+	}
+	w.api.refuseIf(func(*http.Request) int { return http.StatusForbidden })
+	if w.cluster.Ending(t.Context(), "openfaas", "goes") {
+		t.Error("nobody may say so")
 	}
 }
