@@ -129,11 +129,6 @@ func (p *provider) registerSpare(ctx context.Context, name string, ip netip.Addr
 		return function.NotFoundf("there is no spare %q", name)
 	case err != nil:
 		return fmt.Errorf("%w: %w", function.ErrConflict, err)
-	case s.Identity.Function != "":
-		// A claim was cut off between its steps, by the end of another provider as a rule.
-		p.log.Info("spare given up, it was assigned already", "replica", name, "function", s.Identity.Function)
-		p.cluster.Discard(s.ID)
-		return fmt.Errorf("spare %q was assigned: %w", name, function.ErrConflict)
 	case !p.pool.Add(s):
 		return fmt.Errorf("spare %q was claimed: %w", name, function.ErrConflict)
 	}

@@ -138,15 +138,26 @@ func New(cfg Config) (*Pool, error) {
 }
 
 // Add takes a spare that has registered, in place of what it was known as before, and reports whether it may be claimed: one
-// that was claimed, or taken away, may not.
+// that was claimed, or taken away, may not. One that was assigned a function in a claim that is none of this Pool's, whose
+// provider died in the middle of it as a rule, is given up. One that is asked in the middle of a claim has its assignment, too.
 func (p *Pool) Add(s Spare) bool {
+	assigned := s.Identity.Function != ""
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, used := p.used[s.ID]; used {
-		return false
+	_, used := p.used[s.ID]
+	switch {
+	case used:
+	case assigned:
+		delete(p.free, s.ID)
+		p.used[s.ID] = struct{}{}
+	default:
+		p.free[s.ID] = s
 	}
-	p.free[s.ID] = s
-	return true
+	p.mu.Unlock()
+	if assigned && !used {
+		p.cfg.Log.Info("spare given up, it was assigned already", "replica", s.Pod, "function", s.Identity.Function)
+		p.cfg.Discard(s)
+	}
+	return !used && !assigned
 }
 
 // Remove forgets a spare whose pod is gone.

@@ -116,6 +116,25 @@ func TestClaim_NoSpareForTwo(t *testing.T) {
 	}
 }
 
+// A spare that says that it was assigned is given up, unless it was so by a claim that is under way here: whoever asks it in the
+// middle of that would take the function's pod away.
+func TestAdd_Assigned(t *testing.T) {
+	w := newWorld(t, Config{})
+	s := spareOf("a", "fn", "n")
+	s.Identity.Function = "f.fn"
+	w.Add(spareOf("a", "fn", "n"))
+	if _, outcome := w.take(fn("1")); outcome != Claimed {
+		t.Fatal(outcome)
+	}
+	if w.Add(s) || len(w.discarded) > 0 {
+		t.Errorf("in the middle of a claim: discarded %v", w.discarded)
+	}
+	w.Remove("a")
+	if w.Add(s) || w.Add(s) || len(w.discarded) != 1 || w.Registered("a") {
+		t.Errorf("of another provider's claim: discarded %v", w.discarded)
+	}
+}
+
 // A spare that the keeper takes away is claimed by nobody, and one that was claimed is not taken away.
 func TestRetire_OrClaim(t *testing.T) {
 	for range 200 {
