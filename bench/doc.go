@@ -1,4 +1,4 @@
-// Command bench measures the watchdog, the data plane and the cluster, beside what others have, and says which goals are met. It
+// Command bench measures the watchdog, the data plane, heaps and the cluster, beside what others have, and says which goals are met. It
 // asserts nothing about speed; a wrong answer ends it.
 //
 // # Rooms

@@ -43,7 +43,7 @@ type options struct {
 	with          map[string]string
 }
 
-const usage = `bench measures the watchdog, the data plane and the cluster, beside what others have.
+const usage = `bench measures the watchdog, the data plane, heaps and the cluster, beside what others have.
 
   bench -prepare            build what is compared; this may need the network
   bench -list               list the scenarios
@@ -94,6 +94,9 @@ func parse(args []string, errs io.Writer) (o options, err error) {
 		o.duration = duration
 	}
 	if o.root, err = filepath.Abs(o.root); err != nil {
+		return o, err
+	}
+	if o.out, err = filepath.Abs(o.out); err != nil {
 		return o, err
 	}
 	return o, nil
@@ -156,7 +159,8 @@ func all(ctx context.Context, tools contest.Tools, url string) ([]*scenario.Scen
 	maps.Copy(tools, versions)
 	scenarios := []*scenario.Scenario{scenario.Generator(tools)}
 	scenarios = append(scenarios, scenario.Watchdogs(tools)...)
-	return append(append(scenarios, proxies...), onCluster...), nil
+	scenarios = append(append(scenarios, proxies...), scenario.Heaps(tools)...)
+	return append(scenarios, onCluster...), nil
 }
 
 func choose(scenarios []*scenario.Scenario, pattern string) (chosen []*scenario.Scenario, err error) {
@@ -203,7 +207,7 @@ func measure(ctx context.Context, o options, tools contest.Tools, scenarios []*s
 			continue
 		}
 		result, err := s.Run(ctx, scenario.Options{
-			Tools: tools, Root: o.root, Rounds: o.rounds, Duration: o.duration, Warmup: o.duration / 3, Log: stderr,
+			Tools: tools, Root: o.root, Dir: o.out, Rounds: o.rounds, Duration: o.duration, Warmup: o.duration / 3, Log: stderr,
 		})
 		results.Scenarios = append(results.Scenarios, result)
 		if err != nil {

@@ -32,7 +32,7 @@ var upstream = map[string]string{
 }
 
 // packaged come from the distribution, with the argument that makes them tell their version.
-var packaged = map[string]string{"nginx": "-v", "haproxy": "-v", "wrk": "-v", "python3": "-V"}
+var packaged = map[string]string{"nginx": "-v", "haproxy": "-v", "wrk": "-v", "python3": "-V", "redis-server": "--version"}
 
 // Open reads what Prepare left in the folder.
 func Open(folder string) (Tools, error) {
@@ -67,7 +67,7 @@ func Prepare(ctx context.Context, root, folder string, with map[string]string, l
 		names     []string
 	}{
 		{root, "./cmd/dc-watchdog", []string{"dc-watchdog"}},
-		{filepath.Join(root, "bench"), "./cmd/...", []string{"hello", "baseline", "faasproxy", "ourproxy"}},
+		{filepath.Join(root, "bench"), "./cmd/...", []string{"hello", "baseline", "faasproxy", "ourproxy", "ourcontracts", "heapload"}},
 	} {
 		fmt.Fprintf(log, "building %s\n", strings.Join(build.names, ", "))
 		out, err := goCommand(ctx, build.dir, nil, "build", "-trimpath", "-ldflags", "-s -w", "-o", folder+"/", build.what)

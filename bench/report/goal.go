@@ -15,7 +15,7 @@ type Relation string
 const (
 	Value      Relation = "value"      // Of alone
 	Ratio      Relation = "ratio"      // Of divided by Over
-	Difference Relation = "difference" // Of less Over
+	Difference Relation = "difference" // Of less Over, and less And if there is one
 )
 
 // Goal is what should be so. Exactly one of AtLeast and AtMost is not zero.
@@ -26,6 +26,7 @@ type Goal struct {
 	// Of and Over are contestants.
 	Of      string  `json:"of"`
 	Over    string  `json:"over,omitempty"`
+	And     string  `json:"and,omitempty"`
 	AtLeast float64 `json:"atLeast,omitempty"`
 	AtMost  float64 `json:"atMost,omitempty"`
 }
@@ -43,10 +44,14 @@ func (o Outcome) Measured() bool { return len(o.Rounds) > 0 }
 
 // Evaluate compares what was measured with the goal.
 func (s *Scenario) Evaluate(g Goal) Outcome {
-	of, over := s.of(g.Of, g.Metric), s.of(g.Over, g.Metric)
+	of, over, and := s.of(g.Of, g.Metric), s.of(g.Over, g.Metric), s.of(g.And, g.Metric)
 	var o Outcome
 	for _, round := range slices.Sorted(maps.Keys(of)) {
 		other, ok := over[round]
+		if g.And != "" {
+			more, there := and[round]
+			other, ok = other+more, ok && there
+		}
 		switch {
 		case g.Relation == Value:
 			o.Rounds = append(o.Rounds, of[round])
@@ -76,6 +81,9 @@ func (g Goal) Wanted() string {
 		what += " / " + g.Over
 	case Difference:
 		what += " - " + g.Over
+		if g.And != "" {
+			what += " - " + g.And
+		}
 	}
 	return fmt.Sprintf("%s, %s %s %s", g.Metric, what, sign, g.format(bound))
 }

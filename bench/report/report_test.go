@@ -84,6 +84,21 @@ func TestEvaluate_MissingRound(t *testing.T) {
 	}
 }
 
+// Two contestants may be taken off, in rounds that have all three.
+func TestEvaluate_And(t *testing.T) {
+	s := example().Scenarios[0]
+	s.Samples = append(s.Samples, Sample{Round: 1, Contestant: "disk", Values: map[string]float64{"p50-ns": 4_000}},
+		Sample{Round: 2, Contestant: "disk", Values: map[string]float64{"p50-ns": 1_000}})
+	g := Goal{Metric: "p50-ns", Relation: Difference, Of: "ours", Over: "nginx", And: "disk", AtMost: 5e3}
+	want := Outcome{Rounds: []float64{6_000, 4_000}, Median: 5_000, Min: 4_000, Max: 6_000, Met: true}
+	if got := s.Evaluate(g); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got, want := g.Wanted(), "p50-ns, ours - nginx - disk <= 5.00 us"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestTold(t *testing.T) {
 	r := example()
 	for i, want := range []string{"met", "NOT MET", "met", "not measured"} {

@@ -18,5 +18,5 @@
 // # Guarantees
 //
 // A turn leaves no process and no file behind, whatever happens, unless this program is killed: then its children are too, and
-// files stay in a folder of os.TempDir.
+// files stay in a folder of Options.Dir.
 package scenario

@@ -53,7 +53,7 @@ type Turn struct {
 	Context  context.Context
 	Tools    contest.Tools
 	Root     string // of the repository
-	Dir      string // a folder for this turn alone
+	Dir      string // a folder for this turn alone, on the disk that Options.Dir names
 	Duration time.Duration
 	Warmup   time.Duration
 	started  []*contest.Process
@@ -61,8 +61,10 @@ type Turn struct {
 
 // Options say how much to measure.
 type Options struct {
-	Tools    contest.Tools
-	Root     string
+	Tools contest.Tools
+	Root  string
+	// Dir is where turns have their folders, and so the disk that stores are measured on. Empty means os.TempDir.
+	Dir      string
 	Rounds   int
 	Duration time.Duration
 	Warmup   time.Duration
@@ -96,7 +98,7 @@ func (s *Scenario) Run(ctx context.Context, o Options) (*report.Scenario, error)
 }
 
 func (c Contestant) turn(ctx context.Context, o Options) (m Measured, err error) {
-	dir, err := os.MkdirTemp("", "dc-bench-")
+	dir, err := os.MkdirTemp(o.Dir, "dc-bench-")
 	if err != nil {
 		return m, err
 	}

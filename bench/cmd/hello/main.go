@@ -3,6 +3,8 @@
 //	/          any method: reads the body, answers "hello world"
 //	/echo      answers with the body, when it has come whole: not every proxy takes an answer before it has sent everything
 //	/sleep     answers "hello world" after 100 ms
+//	/members   answers a JSON object of four members, which a contract's heap takes for four keys
+//	/nothing   answers an empty one
 //
 // The rest of the path does not matter, so that /function/NAME/echo is the same as /echo.
 package main
@@ -17,7 +19,10 @@ import (
 	"time"
 )
 
-const sleep = 100 * time.Millisecond
+const (
+	sleep   = 100 * time.Millisecond
+	members = `{"balance":1000,"last":"2026-01-02T03:04:05Z","name":"somebody","nonce":1}` + "\n"
+)
 
 func main() {
 	address := flag.String("addr", "127.0.0.1:8082", "`address` to listen on")
@@ -45,8 +50,15 @@ func serve(w http.ResponseWriter, r *http.Request) {
 		log.Print("read: ", err)
 		return
 	}
-	w.Header().Set("Content-Type", "text/plain")
-	if _, err := io.WriteString(w, "hello world\n"); err != nil {
+	kind, text := "text/plain", "hello world\n"
+	switch {
+	case strings.HasSuffix(r.URL.Path, "/members"):
+		kind, text = "application/json", members
+	case strings.HasSuffix(r.URL.Path, "/nothing"):
+		kind, text = "application/json", "{}\n"
+	}
+	w.Header().Set("Content-Type", kind)
+	if _, err := io.WriteString(w, text); err != nil {
 		log.Print("write: ", err)
 	}
 }
