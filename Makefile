@@ -149,7 +149,7 @@ test-soak: ## the watchdog under 10,000 invocations of every kind, and with bodi
 	go test -count=1 -timeout 10m -run 'TestSoak|LongBodies' -v ./pkg/watchdog -soak 10000 -long
 
 .PHONY: bench
-bench: ## measure ours beside theirs, 7 minutes: SCENARIOS='watchdog/.*' ROUNDS=5, BENCH_FLAGS='-d 3s', -list, -full (an hour)
+bench: ## measure ours beside theirs, 10 minutes: SCENARIOS='watchdog/.*' ROUNDS=5, BENCH_FLAGS='-d 3s', -list, -full (an hour)
 	@dev/packages.sh bench
 	@dev/bench.sh -run '$(SCENARIOS)' $(if $(ROUNDS),-n $(ROUNDS)) $(BENCH_FLAGS)
 

@@ -34,6 +34,7 @@ func TestChoose(t *testing.T) {
 	for pattern, want := range map[string][]string{
 		"watchdog/fork.*":               {"watchdog/fork-c16", "watchdog/fork-c1"},
 		"watchdog/http-c1|cluster/life": {"watchdog/http-c1", "cluster/life"},
+		"heap/.*":                       {"heap/commits", "heap/commits-unnamed", "heap/latency", "heap/get", "heap/drop", "heap/async", "heap/serial"},
 	} {
 		chosen, err := choose(scenarios, pattern)
 		if err != nil {

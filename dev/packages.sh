@@ -26,6 +26,7 @@ if [ "${1:-}" = bench ]; then
 		nginx-light:/usr/sbin/nginx
 		haproxy:/usr/sbin/haproxy
 		wrk:/usr/bin/wrk
+		redis-server:/usr/bin/redis-server
 		python3:/usr/bin/python3
 	)
 fi
@@ -74,6 +75,7 @@ if [ $what = bench ] && [ -d /run/systemd/system ]; then
 		case $package in
 		nginx-light) systemctl disable --quiet nginx ;;
 		haproxy) systemctl disable --quiet haproxy ;;
+		redis-server) systemctl disable --quiet redis-server ;;
 		esac
 	done
 fi

@@ -368,7 +368,7 @@ func (i *Invoker) call(ctx context.Context, f *function.Function, request *http.
 	defer func() { got.writer = request.Header.Get(headerCallID) }()
 	// Nobody else may name one.
 	request.Header.Del(HeaderHeapURL)
-	if i.cfg.HeapURL != nil {
+	if i.cfg.HeapURL != nil && f.Policy.Heap {
 		id, view := i.views.open(f, i.cfg.Store)
 		defer i.views.close(id)
 		defer func() { got.viewWrites, got.conditions = view.end() }()

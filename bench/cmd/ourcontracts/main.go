@@ -61,12 +61,18 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	if err := run(ctx, o); err != nil {
+	listener, err := net.Listen("tcp", o.address)
+	if err == nil {
+		err = run(ctx, o, listener)
+	}
+	if err != nil {
 		log.Fatal("ourcontracts: ", err)
 	}
 }
 
-func run(ctx context.Context, o options) (err error) {
+// run answers on listener, and closes it.
+func run(ctx context.Context, o options, listener net.Listener) (err error) {
+	defer listener.Close()
 	store, err := bolt.Open(o.file, bolt.Options{})
 	if err != nil {
 		return err
@@ -97,7 +103,7 @@ func run(ctx context.Context, o options) (err error) {
 	if o.debug != "" {
 		go func() { log.Print("profiles: ", http.ListenAndServe(o.debug, nil)) }()
 	}
-	parts.Go(func() error { return serve(ctx, o.address, handler, p.ServeExchange) })
+	parts.Go(func() error { return serve(ctx, listener, handler, p.ServeExchange) })
 	return parts.Wait()
 }
 
@@ -216,15 +222,11 @@ type (
 func (managed) Managed(name string) bool { return name == namespace }
 
 // serve answers as cmd/dc-provider does, until ctx ends.
-func serve(ctx context.Context, address string, handler http.Handler, calls func(*http1.Exchange)) error {
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return err
-	}
+func serve(ctx context.Context, listener net.Listener, handler http.Handler, calls func(*http1.Exchange)) error {
 	rest := &http.Server{Handler: handler, ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout}
 	server, err := http1.NewServer(http1.ServerConfig{Handler: calls, Rest: rest, HeadTimeout: headTimeout, IdleTimeout: idleTimeout})
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		return err
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
