@@ -46,12 +46,13 @@ func listPackages(t *testing.T) []goPackage {
 // this module, and third-party modules that no other row claims.
 func TestImportsPointDown(t *testing.T) {
 	own := map[string][]string{
-		"cmd/dc-provider":                     {"pkg/function", "pkg/function/assignment", "pkg/function/readypush", "pkg/handlers", "pkg/heapstore", "pkg/heapstore/bolt", "pkg/heapstore/driver", "pkg/heapstore/postgres", "pkg/http1", "pkg/invoke", "pkg/kube", "pkg/peers", "pkg/pool", "pkg/proxy", "pkg/scaler", "pkg/usage"},
+		"cmd/dc-provider":                     {"pkg/dc1", "pkg/function", "pkg/function/assignment", "pkg/function/readypush", "pkg/handlers", "pkg/heapstore", "pkg/heapstore/bolt", "pkg/heapstore/driver", "pkg/heapstore/postgres", "pkg/http1", "pkg/invoke", "pkg/kube", "pkg/peers", "pkg/pool", "pkg/proxy", "pkg/scaler", "pkg/usage"},
 		"cmd/dc-watchdog":                     {"pkg/function", "pkg/function/assignment", "pkg/function/readypush", "pkg/http1", "pkg/watchdog", "pkg/watchdog/lambda"},
+		"pkg/dc1":                             {},
 		"pkg/function":                        {},
 		"pkg/function/assignment":             {"pkg/function/readypush"},
 		"pkg/function/readypush":              {},
-		"pkg/handlers":                        {"pkg/function", "pkg/function/assignment", "pkg/function/readypush", "pkg/heapstore", "pkg/http1", "pkg/invoke", "pkg/proxy", "pkg/scaler"},
+		"pkg/handlers":                        {"pkg/dc1", "pkg/function", "pkg/function/assignment", "pkg/function/readypush", "pkg/heapstore", "pkg/http1", "pkg/invoke", "pkg/proxy", "pkg/scaler"},
 		"pkg/heapstore":                       {"pkg/function"},
 		"pkg/heapstore/bolt":                  {"pkg/function", "pkg/heapstore", "pkg/heapstore/driver"},
 		"pkg/heapstore/driver":                {"pkg/function", "pkg/heapstore"},
@@ -59,7 +60,7 @@ func TestImportsPointDown(t *testing.T) {
 		"pkg/heapstore/postgres":              {"pkg/function", "pkg/heapstore", "pkg/heapstore/driver"},
 		"pkg/heapstore/postgres/postgrestest": {},
 		"pkg/http1":                           {},
-		"pkg/invoke":                          {"pkg/function", "pkg/heapstore"},
+		"pkg/invoke":                          {"pkg/dc1", "pkg/function", "pkg/heapstore"},
 		"pkg/kube":                            {"pkg/function", "pkg/function/assignment", "pkg/function/readypush"},
 		"pkg/peers":                           {"pkg/function"},
 		"pkg/pool":                            {"pkg/function", "pkg/function/assignment", "pkg/function/readypush"},

@@ -52,6 +52,8 @@ type config struct {
 	asyncQueueTotal   int
 	callbackAllow     []string
 	chain             invoke.Chain
+	chainID           string
+	chainKeysDir      string
 	registryMirrors   map[string]string
 	logLevel          slog.Level
 	accessLogShare    float64
@@ -116,7 +118,8 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	})
 	flags.StringVar(&c.chain.URL, "chain-url", "", "`URL` that contracts' output transactions are posted to, where their annotation asks for it; the environment's DC_CHAIN_KEY_ID\n"+
 		"and DC_CHAIN_KEY sign them; empty means none")
-	flags.StringVar(&c.chain.ID, "chain-id", "", "public `id` of that chain")
+	flags.StringVar(&c.chainID, "chain-id", "", "public `id` of that chain, and of the one that clients of a Dragonchain read contracts of at /v1/")
+	flags.StringVar(&c.chainKeysDir, "chain-keys-dir", "", "`folder` with the keys that they sign with, a file each, named by the key's id; empty lets in the API's user alone")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	flags.Float64Var(&c.accessLogShare, "access-log", 0, "`share` of the calls of functions to log, a line each: 0 for none, 0.01 for one in a hundred, 1 for all")
 	flags.BoolVar(&c.printVersion, "version", false, "print the version and exit")
@@ -137,7 +140,11 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	if flags.NArg() > 0 {
 		return config{}, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
+	if c.chainKeysDir != "" && c.chainID == "" {
+		return config{}, errors.New("keys of a chain's clients: --chain-id is needed, which they sign too")
+	}
 	if c.chain.URL != "" {
+		c.chain.ID = c.chainID
 		c.chain.KeyID, c.chain.Key = getenv("DC_CHAIN_KEY_ID"), getenv("DC_CHAIN_KEY")
 	}
 	var err error

@@ -297,7 +297,12 @@ func (p *provider) newAPI(s secrets, contracts *invoke.Invoker) (*handlers.API, 
 	if p.peers != nil {
 		peerHandler = p.peers.Handler()
 	}
+	signatures, err := p.cfg.signatures()
+	if err != nil {
+		return nil, err
+	}
 	return handlers.New(handlers.Config{
+		Signatures:       signatures,
 		Spare:            spare,
 		Peers:            peerHandler,
 		PeersPath:        peers.Path,

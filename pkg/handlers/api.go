@@ -111,6 +111,9 @@ type Config struct {
 	// a rotated password takes effect at once. While either is empty nobody is let in.
 	Credentials func() (user, password string)
 
+	// Signatures are taken in place of credentials where a Dragonchain's clients read. nil takes none.
+	Signatures Signatures
+
 	// Healthy tells why the provider cannot do its work, or nil. nil means always healthy.
 	Healthy func(context.Context) error
 

@@ -3,17 +3,22 @@ package handlers
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"net/http"
 )
+
+// The realm and the text are OpenFaaS's; a realm of "IAM function invoke" would make faas-cli start a token exchange.
+const realm = `Basic realm="Restricted"`
+
+var errCredentials = errors.New("invalid credentials")
 
 // authenticate lets through who gives the user and the password.
 func (a *API) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !a.authentic(r) {
-			// The realm and the body are OpenFaaS's; a realm of "IAM function invoke" would make faas-cli start a token exchange.
-			w.Header().Set("WWW-Authenticate", `Basic realm="Restricted"`)
+			w.Header().Set("WWW-Authenticate", realm)
 			w.WriteHeader(http.StatusUnauthorized)
-			_, _ = w.Write([]byte("invalid credentials")) // a caller that is gone needs no answer
+			_, _ = w.Write([]byte(errCredentials.Error())) // a caller that is gone needs no answer
 			return
 		}
 		next.ServeHTTP(w, r)

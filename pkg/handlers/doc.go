@@ -4,11 +4,12 @@
 //
 // The gateway listener (8080) answers clients as the OpenFaaS gateway does; the provider listener (8081) answers a stock
 // gateway as a provider does. They share the management routes and differ in /system/info, /healthz, /heap/, /heap-backup,
-// /async-function/, /system/dead-letters/, /dc/ready and /dc/heap/. A third one (8082) answers Prometheus and nothing else. A handler answers a request or returns an
+// /async-function/, /system/dead-letters/, /v1/, /dc/ready and /dc/heap/. A third one (8082) answers Prometheus and nothing else. A handler answers a request or returns an
 // error; then it has written nothing.
 //
 //	request ──► /function/ ──────────────────────────────► Config.Invoke, path untouched, no credentials
 //	        ├─► /async-function/ ──────────────────────────► Config.Async, the same way, on the gateway's listener
+//	        ├─► /v1/ ───────────────► signature or credentials ─► handler; errors in Dragonchain's form
 //	        ├─► /heap/ ─────────────┐
 //	        └─► router: 301 404 405 ┴─► credentials ─► handler ─► Functions, Secrets, Namespaces, Logs, Heaps, Usage
 //	                                       │ 401          │ error
@@ -36,11 +37,25 @@
 // Memory is bounded in both. What an operator writes takes its place between the contract's commits: an invocation that has read
 // the key before and writes it after does not see it, unless it compares and sets.
 //
+// # Reads of a Dragonchain
+//
+//	GET /v1/get/ID/KEY                  the value as it is kept, slashes before the key left out: text/plain
+//	GET /v1/list/ID/PREFIX              ["/KEY", ...]: all that begin with the prefix; [] of a contract that is not there
+//	GET /v1/contract                    {"smart_contracts": [CONTRACT, ...]}
+//	GET /v1/contract/ID                 CONTRACT (type chainContract)
+//	GET /v1/contract/txn_type/TYPE      CONTRACT
+//	GET /v1/contract/ID/logs            {"logs": [{"name", "namespace", "instance", "timestamp", "text"}, ...]}; tail, since
+//	any error                           {"error": {"type": "NOT_FOUND", "details": "..."}}
+//
+// An ID is what follows contract- in a function's name, where that is a UUID, as Dragonchain names functions; else NAME[.NAMESPACE].
+// Lists are written as they are read, in bounded memory; one that cannot go on ends with its connection.
+//
 // A request that is about a namespace may name it in its body, its query or not at all (see resolve.go): clients differ.
 //
 // # Guarantees
 //
-//   - Every management route on both listeners asks for credentials, and takes the same time for any wrong ones.
+//   - Every management route on both listeners asks for credentials, and takes the same time for any wrong ones. Reads of a Dragonchain
+//     take a signature in their place (package dc1), and nothing else does.
 //   - Bad input is answered with a status from 400 to 499 and one line that says what to mend, before anything changes.
 //     Bodies are bounded in size, and in the time that they take to arrive.
 //   - No request ends the process: a panic is logged, and answered with 500 where an answer has not begun.

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/dragonchain/dc-provider/pkg/dc1"
 	"github.com/dragonchain/dc-provider/pkg/function"
 	"github.com/dragonchain/dc-provider/pkg/heapstore"
 	"github.com/dragonchain/dc-provider/pkg/invoke"
@@ -39,6 +41,9 @@ const storeSeconds = 5
 
 // queueSeconds is when a full queue may be tried again: it moves by invocations.
 const queueSeconds = 5
+
+// signedSeconds is when more signed requests may be let in: the memory of them ends by minutes.
+const signedSeconds = 60
 
 // row says how an error is answered.
 type row struct {
@@ -84,6 +89,10 @@ var table = []row{
 	{is: heapstore.ErrUnavailable, status: http.StatusServiceUnavailable, text: heapstore.ErrUnavailable.Error(), retry: storeSeconds},
 	{is: heapstore.ErrQueueFull, status: http.StatusTooManyRequests, text: heapstore.ErrQueueFull.Error(), retry: queueSeconds},
 	{is: invoke.ErrLineFull, status: http.StatusTooManyRequests, retry: freeSeconds},
+	{is: errCredentials, status: http.StatusUnauthorized},
+	{is: dc1.ErrRefused, status: http.StatusUnauthorized},
+	{is: dc1.ErrTooMany, status: http.StatusTooManyRequests, retry: signedSeconds},
+	{is: errNotARead, status: http.StatusMethodNotAllowed},
 	{is: errQuery, status: http.StatusUnprocessableEntity},
 	{is: errRefused, status: http.StatusUnauthorized, text: errRefused.Error()},
 	{is: errNotReady, status: http.StatusServiceUnavailable, text: errNotReady.Error()},
@@ -115,13 +124,23 @@ func classify(err error) row {
 type form int
 
 const (
-	text  form = iota // one line with its newline
-	raw               // one line without
-	empty             // nothing
+	text          form = iota // one line with its newline
+	raw                       // one line without
+	empty                     // nothing
+	ofDragonchain             // a JSON object, as a Dragonchain's errors
 )
 
-// forms says which statuses of a route do not have a line of text.
+// forms says which statuses of a route do not have a line of text. What is said of anyStatus goes for all that are not named.
 type forms map[int]form
+
+const anyStatus = 0
+
+func (f forms) of(status int) form {
+	if form, named := f[status]; named {
+		return form
+	}
+	return f[anyStatus]
+}
 
 // Status is the status that an error is answered with.
 func Status(err error) int { return classify(err).status }
@@ -144,7 +163,7 @@ func errorWriter(log *slog.Logger) func(http.ResponseWriter, *http.Request, erro
 		if body == "" {
 			body = oneLine(err.Error())
 		}
-		row.write(w, body, forms[row.status])
+		row.write(w, body, forms.of(row.status))
 	}
 }
 
@@ -166,6 +185,12 @@ func (r row) write(w http.ResponseWriter, body string, form form) {
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		w.WriteHeader(r.status)
 		_, _ = w.Write([]byte(body)) // a caller that is gone needs no answer
+	case ofDragonchain:
+		h.Set("Content-Type", "application/json")
+		w.WriteHeader(r.status)
+		encoder := json.NewEncoder(w)
+		encoder.SetEscapeHTML(false)
+		_ = encoder.Encode(newChainError(r.status, body)) // strings have a JSON, and a caller that is gone needs no answer
 	default:
 		http.Error(w, body, r.status)
 	}

@@ -58,7 +58,9 @@ func (a *API) logs(w http.ResponseWriter, r *http.Request) error {
 }
 
 func writeLine(w http.ResponseWriter, ref function.Ref, line function.LogLine) error {
-	return json.NewEncoder(w).Encode(logMessage{
-		Name: ref.Name, Namespace: ref.Namespace, Instance: line.Instance, Timestamp: line.Time.UTC(), Text: line.Text,
-	})
+	return json.NewEncoder(w).Encode(messageOf(ref, line))
+}
+
+func messageOf(ref function.Ref, line function.LogLine) logMessage {
+	return logMessage{Name: ref.Name, Namespace: ref.Namespace, Instance: line.Instance, Timestamp: line.Time.UTC(), Text: line.Text}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/gorilla/mux"
@@ -14,12 +15,14 @@ import (
 // handler answers a request or returns why it cannot; then it has written nothing.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
-// route is one method on one path.
+// route is one method on one path, or all methods if it names none.
 type route struct {
 	method, path string
 	serve        handler
 	// open asks for no credentials.
 	open bool
+	// signed asks for a signature of Dragonchain's, or for credentials.
+	signed bool
 	// prefix makes path a prefix.
 	prefix bool
 	// forms are the statuses whose body is not a line of text.
@@ -28,7 +31,7 @@ type route struct {
 
 // rawPrefixes are where a path is data: a function's own path, a heap's key. There // and .. are the caller's, so that
 // the router's redirect to a cleaned path would lose something.
-var rawPrefixes = []string{"/function/", asyncPrefix, "/heap/", readypush.HeapPath}
+var rawPrefixes = []string{"/function/", asyncPrefix, "/heap/", chainPrefix, readypush.HeapPath}
 
 // router answers the routes, and /function/ by invoke.
 func (a *API) router(routes []route, invoke http.Handler) http.Handler {
@@ -36,25 +39,37 @@ func (a *API) router(routes []route, invoke http.Handler) http.Handler {
 	unclean.PathPrefix("/function/").Handler(a.guardStream(invoke))
 	for _, rt := range routes {
 		var handler http.Handler = a.guard(rt)
-		if !rt.open {
-			handler = a.authenticate(handler)
-			handler = a.metrics.measured(rt, handler)
+		if rt.signed {
+			handler = a.metrics.measured(rt, a.signed(rt, handler))
+		} else if !rt.open {
+			handler = a.metrics.measured(rt, a.authenticate(handler))
 		}
+		router := clean
+		if isRaw(rt.path) {
+			router = unclean
+		}
+		to := router.NewRoute()
+		// The path before the method: a method that does not fit is told only of a path that does.
 		if rt.prefix {
-			unclean.PathPrefix(rt.path).Methods(rt.method).Handler(handler)
+			to.PathPrefix(rt.path).Handler(handler)
 		} else {
-			clean.Path(rt.path).Methods(rt.method).Handler(handler)
+			to.Path(rt.path).Handler(handler)
+		}
+		if rt.method != "" {
+			to.Methods(rt.method)
 		}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for _, prefix := range rawPrefixes {
-			if strings.HasPrefix(r.URL.Path, prefix) {
-				unclean.ServeHTTP(w, r)
-				return
-			}
+		if isRaw(r.URL.Path) {
+			unclean.ServeHTTP(w, r)
+			return
 		}
 		clean.ServeHTTP(w, r)
 	})
+}
+
+func isRaw(path string) bool {
+	return slices.ContainsFunc(rawPrefixes, func(prefix string) bool { return strings.HasPrefix(path, prefix) })
 }
 
 // guard runs a route's handler, answers for the error it returns, and turns a panic into a 500: a defect in one request

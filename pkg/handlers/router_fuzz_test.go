@@ -21,7 +21,8 @@ func FuzzRouter(f *testing.F) {
 		}
 		f.Add(route.method, route.target, full, false)
 	}
-	for _, target := range []string{"/function/cow//../x", "/heap/cow/%2F%00", "//", "/..", "*", "/system/functions?namespace=%zz", "/dc/ready", "/healthz"} {
+	for _, target := range []string{"/function/cow//../x", "/heap/cow/%2F%00", "//", "/..", "*", "/system/functions?namespace=%zz", "/dc/ready", "/healthz",
+		"/v1/get/cow/%2F%00", "/v1/list/cow//", "/v1/contract/cow/logs?tail=9&since=x", "/v1/contract/txn_type/cow", "/v1/contract?namespace=x"} {
 		f.Add("POST", target, "{}", true)
 		f.Add("GET", target, "", false)
 	}
@@ -70,6 +71,10 @@ func checkForm(t *testing.T, request string, got *httptest.ResponseRecorder) {
 	switch {
 	case got.Code >= 500:
 		t.Fatalf("%q is answered with %d %q", request, got.Code, body)
+	case strings.Contains(request, " /v1/") && kind == "application/json":
+		if !json.Valid(got.Body.Bytes()) || (got.Code >= 400) != strings.HasPrefix(body, `{"error":{"type":"`) {
+			t.Fatalf("%q is answered with %d %q", request, got.Code, body)
+		}
 	case got.Code == 401:
 		if body != "invalid credentials" {
 			t.Fatalf("%q: %q", request, body)

@@ -56,6 +56,7 @@ func TestRouter_Semantics(t *testing.T) {
 		{both, "GET", "/function", 404, "404 page not found\n"},
 		{gateway, "POST", "/function/", 404, "404 page not found\n"},
 		{provider, "POST", "/function/", 200, "invoked /function/"},
+		{provider, "GET", "/v1/contract", 404, "404 page not found\n"},
 	} {
 		for name, h := range listeners(api) {
 			if !strings.Contains(c.on, name) {

@@ -10,6 +10,7 @@ import (
 func (a *API) Gateway() http.Handler {
 	routes := append(a.management(), a.heapRoutes()...)
 	routes = append(routes, a.asyncRoutes()...)
+	routes = append(routes, a.chainRoutes()...)
 	routes = append(routes,
 		route{method: "GET", path: "/system/info", serve: a.gatewayInfo},
 		route{method: "GET", path: "/healthz", serve: a.health, open: true},

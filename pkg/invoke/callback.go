@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dragonchain/dc-provider/pkg/dc1"
 	"github.com/dragonchain/dc-provider/pkg/function"
 )
 
@@ -154,7 +155,8 @@ func (i *Invoker) deliver(ctx context.Context, m Message) error {
 	r.Header = m.Header
 	setBody(r, m.Body)
 	if m.Chain {
-		i.cfg.Chain.sign(r, m.Body, time.Now())
+		to := i.cfg.Chain
+		dc1.Sign(r, m.Body, to.ID, dc1.Key{ID: to.KeyID, Text: to.Key}, time.Now())
 	}
 	answer, err := client.Do(r)
 	if err != nil {

@@ -2,16 +2,13 @@ package invoke
 
 import (
 	"bytes"
-	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
@@ -133,20 +130,4 @@ func (i *Invoker) chainMessages(f *function.Function, r *http.Request, c call, g
 	return []function.Item{{
 		Function: f.Heap(), Kind: function.ItemMessage, CallID: callID, Accepted: now, Due: now, Serial: f.Policy.Serial, Payload: payload,
 	}}, err
-}
-
-// sign adds the headers by which Dragonchain knows who sends, for this moment: the scheme is DC1-HMAC-SHA256.
-func (c Chain) sign(r *http.Request, body []byte, now time.Time) {
-	const contentType = "application/json"
-	timestamp := now.UTC().Format("2006-01-02T15:04:05.000Z")
-	sum := sha256.Sum256(body)
-	mac := hmac.New(sha256.New, []byte(c.Key))
-	// A Hash never returns an error.
-	_, _ = mac.Write([]byte(strings.Join([]string{
-		r.Method, r.URL.RequestURI(), c.ID, timestamp, contentType, base64.StdEncoding.EncodeToString(sum[:]),
-	}, "\n")))
-	r.Header.Set("Content-Type", contentType)
-	r.Header.Set("dragonchain", c.ID)
-	r.Header.Set("timestamp", timestamp)
-	r.Header.Set("Authorization", "DC1-HMAC-SHA256 "+c.KeyID+":"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
 }

@@ -2,7 +2,6 @@ package invoke
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
@@ -37,9 +36,6 @@ func (i *Invoker) LetLocalNot() { i.receivers.local = false }
 
 // Deliver makes one attempt at a message.
 func (i *Invoker) Deliver(ctx context.Context, m Message) error { return i.deliver(ctx, m) }
-
-// Sign signs as a message to the chain is signed.
-func (c Chain) Sign(r *http.Request, body []byte, now time.Time) { c.sign(r, body, now) }
 
 // OutputPayload is what of an answer goes on the chain.
 func OutputPayload(text string) (payload string, tag *string, report bool, err error) {
