@@ -60,6 +60,9 @@
 // Where there are to be fewer replicas, those with the fewest calls in flight are marked, are endpoints of no provider any
 // more, and only then is the Deployment made smaller; their calls go on, as those of every pod that is to end.
 //
+// A pod whose node is lost is replaced elsewhere some seconds after Kubernetes has noticed, which takes it most of a minute: pods
+// tolerate such nodes for five seconds and not for the five minutes that are usual.
+//
 // # Guarantees
 //
 // Methods marked memory only never wait for the API server: with it gone, all that is known goes on being served, and the

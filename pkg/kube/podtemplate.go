@@ -31,7 +31,24 @@ const (
 	processGrace = 11 * time.Second
 	// minHold covers the time until everybody has heard that a pod is to go.
 	minHold = 2 * time.Second
+	// lostNodePatience is how long a pod stays where its node is not ready, or is not heard of, before another takes its place
+	// elsewhere. Kubernetes' own five minutes are for pods that keep something; a replica keeps nothing, and gives no answer
+	// there. A kubelet that is started again is back in less, and most of the wait, some 50 s, is over before Kubernetes calls a
+	// node unreachable.
+	lostNodePatience = 5 * time.Second
 )
+
+// tolerations are those of every pod that functions run in.
+func tolerations() []corev1.Toleration {
+	patience := int64(lostNodePatience.Seconds())
+	var list []corev1.Toleration
+	for _, taint := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
+		list = append(list, corev1.Toleration{
+			Key: taint, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: &patience,
+		})
+	}
+	return list
+}
 
 // podTemplate renders the pods. They pass the restricted Pod Security Standard.
 func (p *plan) podTemplate() corev1.PodTemplateSpec {
@@ -42,6 +59,7 @@ func (p *plan) podTemplate() corev1.PodTemplateSpec {
 		RestartPolicy:                 corev1.RestartPolicyAlways,
 		DNSPolicy:                     corev1.DNSClusterFirst,
 		NodeSelector:                  nodeSelector(p.fn.Constraints),
+		Tolerations:                   tolerations(),
 		AutomountServiceAccountToken:  &no,
 		EnableServiceLinks:            &no,
 		TerminationGracePeriodSeconds: &grace,

@@ -178,6 +178,7 @@ func (c *Cluster) sparePod(namespace string, pool poolOf, watchdog WatchdogMetho
 		Containers:                    []corev1.Container{container},
 		RestartPolicy:                 corev1.RestartPolicyAlways,
 		DNSPolicy:                     corev1.DNSClusterFirst,
+		Tolerations:                   tolerations(),
 		AutomountServiceAccountToken:  &no,
 		EnableServiceLinks:            &no,
 		TerminationGracePeriodSeconds: &grace,

@@ -23,6 +23,7 @@
 //     that crashes, does not keep the others from theirs.
 //   - No more than Config.NodeClaims claims are starting on a node at a time. A kubelet starts containers one after the
 //     other in part: beyond some of them each makes all others late.
+//   - A node one of whose spares does not take its assignment is avoided for half a minute, while other nodes have spares.
 //   - A claim ends in time: Assign and Adopt have a deadline, and at most two spares are tried.
 //
 // All of it is in memory. A provider that starts knows of no spare until it registers; one whose provider died in the middle

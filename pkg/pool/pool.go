@@ -23,6 +23,9 @@ const (
 	stepTimeout = 2 * time.Second
 	// startTime is how long a claim counts as starting if nobody says that it serves.
 	startTime = 2 * time.Second
+	// shunTime is how long a node is avoided one of whose spares did not take its assignment: a node that is lost is known to be
+	// so to Kubernetes only after most of a minute.
+	shunTime = 30 * time.Second
 	// lately is how long a function that had a spare leaves the last one to others.
 	lately = 10 * time.Second
 )
@@ -99,6 +102,8 @@ type Pool struct {
 	used map[string]struct{}
 	// starting are the claims that do not serve yet, by the spare's identity.
 	starting map[string]start
+	// shunned is until when a node's spares are given out only where there are no others.
+	shunned map[string]time.Time
 	// served is when a function last got a spare, by its record's identity.
 	served map[string]time.Time
 }
@@ -133,6 +138,7 @@ func New(cfg Config) (*Pool, error) {
 		free:     make(map[string]Spare),
 		used:     make(map[string]struct{}),
 		starting: make(map[string]start),
+		shunned:  make(map[string]time.Time),
 		served:   make(map[string]time.Time),
 	}, nil
 }
@@ -251,10 +257,19 @@ func (p *Pool) use(ctx context.Context, s Spare, f *function.Function) (phases P
 		return p.cfg.Now().Sub(began), nil
 	}
 	if phases.Assign, err = step("assign", p.cfg.Assign); err != nil {
+		if !errors.Is(err, ErrNotAssignable) && ctx.Err() == nil {
+			p.shun(s.Node)
+		}
 		return phases, err
 	}
 	phases.Adopt, err = step("adopt", p.cfg.Adopt)
 	return phases, err
+}
+
+func (p *Pool) shun(node string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.shunned[node] = p.cfg.Now().Add(shunTime)
 }
 
 func (p *Pool) giveUp(s Spare) {
@@ -288,6 +303,10 @@ func (p *Pool) take(f *function.Function) (Spare, Outcome) {
 			free = append(free, s)
 		}
 	}
+	// The rest of them are not lost, if all nodes are shunned: whatever is wrong is wrong with all.
+	if sound := slices.DeleteFunc(slices.Clone(free), func(s Spare) bool { return !p.shunned[s.Node].IsZero() }); len(sound) > 0 {
+		free = sound
+	}
 	_, had := p.served[f.ID]
 	s, outcome := choose(free, p.startsLocked(), p.cfg.NodeClaims, had)
 	if outcome != Claimed {
@@ -305,6 +324,11 @@ func (p *Pool) ageLocked(now time.Time) {
 	for id, s := range p.starting {
 		if now.Sub(s.since) >= startTime {
 			delete(p.starting, id)
+		}
+	}
+	for node, until := range p.shunned {
+		if !now.Before(until) {
+			delete(p.shunned, node)
 		}
 	}
 	for id, at := range p.served {

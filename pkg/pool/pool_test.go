@@ -135,6 +135,44 @@ func TestAdd_Assigned(t *testing.T) {
 	}
 }
 
+// The spares of a node that is lost take no assignment: one claim finds out, and those after it go elsewhere while they can.
+func TestClaim_ShunsALostNode(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	w := newWorld(t, Config{Now: func() time.Time { return now }})
+	w.assign = func(s Spare, _ *function.Function) error {
+		if s.Node == "lost" {
+			return errors.New("no answer")
+		}
+		return nil
+	}
+	for _, id := range []string{"a", "b", "c"} { // chosen first, by their names
+		w.Add(spareOf(id, "fn", "lost"))
+	}
+	for _, id := range []string{"x", "y"} {
+		w.Add(spareOf(id, "fn", "n"))
+	}
+	claim := func(id string, wantErr bool, discarded ...string) {
+		t.Helper()
+		if err := w.Claim(t.Context(), fn(id)); (err != nil) != wantErr {
+			t.Errorf("claim %s: %v", id, err)
+		}
+		if !slices.Equal(w.discarded, discarded) {
+			t.Errorf("claim %s: discarded %v, want %v", id, w.discarded, discarded)
+		}
+	}
+	claim("1", false, "a")
+	claim("2", false, "a")
+	claim("3", true, "a", "b", "c") // none but theirs are left
+	w.assign = nil
+	w.Add(spareOf("d", "fn", "lost"))
+	w.Add(spareOf("z", "fn", "n"))
+	now = now.Add(shunTime)
+	claim("4", false, "a", "b", "c")
+	if _, there := w.adopted["d"]; !there {
+		t.Errorf("adopted %v: the node is shunned still", w.adopted)
+	}
+}
+
 // A spare that the keeper takes away is claimed by nobody, and one that was claimed is not taken away.
 func TestRetire_OrClaim(t *testing.T) {
 	for range 200 {
