@@ -15,6 +15,8 @@ var (
 	ErrExists = errors.New("already exists")
 	// ErrConflict: somebody else changed the same thing first, more often than we retried.
 	ErrConflict = errors.New("changed by somebody else meanwhile")
+	// ErrUnavailable: what keeps the functions does not answer now, or is too busy; the same may succeed in a moment.
+	ErrUnavailable = errors.New("unavailable")
 	// ErrCondition: a condition of a commit does not hold; a key of the heap is not as its writer had seen it.
 	ErrCondition = errors.New("a key of the heap has been changed")
 )

@@ -18,7 +18,7 @@ func translate(err error, kind, name string) error {
 		if err == nil || ours(err) {
 			return err
 		}
-		return fmt.Errorf("%s %q: %w", kind, name, err)
+		return unavailable(kind, name, err) // there was no answer
 	}
 	switch message := oneLine(status.Status().Message); {
 	case apierrors.IsNotFound(err) && kind != "namespace" && aboutNamespace(status):
@@ -31,8 +31,15 @@ func translate(err error, kind, name string) error {
 		return fmt.Errorf("%s %q: %w", kind, name, function.ErrConflict)
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err), refusedByPolicy(err):
 		return function.Invalidf("%s %q: %s", kind, name, message)
+	case apierrors.IsTimeout(err), apierrors.IsServerTimeout(err), apierrors.IsTooManyRequests(err), apierrors.IsServiceUnavailable(err),
+		apierrors.IsInternalError(err):
+		return unavailable(kind, name, err)
 	}
 	return fmt.Errorf("%s %q: %w", kind, name, err)
+}
+
+func unavailable(kind, name string, err error) error {
+	return fmt.Errorf("%s %q: %w: %w", kind, name, function.ErrUnavailable, err)
 }
 
 // aboutNamespace tells that it is the namespace of a thing that was not found.

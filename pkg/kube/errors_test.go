@@ -34,8 +34,9 @@ func TestTranslate(t *testing.T) {
 		{"over the quota", status(403, metav1.StatusReasonForbidden, "exceeded quota: small"), function.ErrInvalid, "exceeded quota"},
 		{"refused by an admission rule", status(403, metav1.StatusReasonForbidden, `admission webhook "x" denied the request: no`), function.ErrInvalid, "denied the request"},
 		{"a permission that the provider lacks", status(403, metav1.StatusReasonForbidden, "cannot create resource"), nil, "cannot create resource"},
-		{"out of order", status(http.StatusInternalServerError, metav1.StatusReasonInternalError, "etcd"), nil, "etcd"},
-		{"no answer", context.DeadlineExceeded, nil, "deadline"},
+		{"out of order", status(http.StatusInternalServerError, metav1.StatusReasonInternalError, "etcd"), function.ErrUnavailable, "etcd"},
+		{"busy", status(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "later"), function.ErrUnavailable, "later"},
+		{"no answer", context.DeadlineExceeded, function.ErrUnavailable, "deadline"},
 		{"ours already", function.Invalidf("mend this"), function.ErrInvalid, "mend this"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

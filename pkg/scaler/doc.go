@@ -41,7 +41,8 @@
 //   - Going to zero and waking of one function never overlap. A call that comes while its function goes to zero waits,
 //     and wakes it when that is done.
 //   - However many callers wait, one wake is under way for a function. It ends when the last of them has left. If it
-//     fails, all of them are told why, and the next call tries again.
+//     fails, all of them are told why, and the next call tries again. While Kubernetes does not answer it is tried until it
+//     does.
 //   - A call that waits at a function at zero without a wake, because it was sent to zero after the call had come, gets
 //     one in the next round.
 //   - A function that was woken by a claimed spare gets replicas of its own when its demand lasts, or is more at a time than

@@ -384,6 +384,41 @@ func TestWake_FailureIsToldToAllAndTheNextTriesAgain(t *testing.T) {
 	})
 }
 
+// While Kubernetes does not answer, or says that it cannot now, a wake goes on.
+func TestWake_OutlastsAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		f := w.deploy(cow, 0, afterTenMinutes)
+		s := w.scaler(t)
+		tries := 0
+		w.fail = fmt.Errorf("connection refused: %w", function.ErrUnavailable)
+		w.hold = func(context.Context, int) {
+			if tries++; tries == 30 {
+				w.fail = nil
+			}
+		}
+		began := time.Now()
+		if err := s.Wake(t.Context(), f); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); tries != 30 || took < 20*time.Second || took > time.Minute {
+			t.Errorf("%d tries in %v", tries, took)
+		}
+		if n := w.replicas(cow); n != 1 {
+			t.Errorf("%d replicas", n)
+		}
+
+		w.deploy(cow, 0, afterTenMinutes)
+		w.fail, w.hold = function.ErrUnavailable, nil
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := s.Wake(ctx, f); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("with an outage that does not end: %v", err)
+		}
+		synctest.Wait()
+	})
+}
+
 func TestWake_EndsWhenTheLastWaiterHasLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

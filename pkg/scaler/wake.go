@@ -10,8 +10,14 @@ import (
 	"github.com/dragonchain/dc-provider/pkg/function"
 )
 
-// wakeTimeout bounds a wake whose callers have more patience than that.
-const wakeTimeout = 30 * time.Second
+const (
+	// wakeTimeout bounds a wake whose callers have more patience than that.
+	wakeTimeout = 5 * time.Minute
+	// tryTimeout bounds one try of a wake: an answer that takes longer does not come.
+	tryTimeout = 10 * time.Second
+	// The pause after a try that had no answer begins with the first and doubles up to the last.
+	firstPause, lastPause = 100 * time.Millisecond, time.Second
+)
 
 // ErrStopped: the scaler has stopped and wakes nothing any more.
 var ErrStopped = errors.New("scaler has stopped")
@@ -37,7 +43,7 @@ type sharedWake struct {
 
 // Wake returns when f has been given its initial replicas, or had some already; an endpoint may come later. Callers share
 // one wake for each function and leave it when their ctx ends. An error wraps that of SetReplicas, ctx or
-// function.ErrNotFound.
+// function.ErrNotFound; what SetReplicas says is function.ErrUnavailable is tried again.
 func (s *Scaler) Wake(ctx context.Context, f *function.Function) error {
 	if s.awake(f.Ref) {
 		return nil
@@ -108,13 +114,27 @@ func (s *Scaler) runWake(ctx context.Context, ref function.Ref, w *sharedWake) {
 	close(w.done)
 }
 
-// wakeUp gives a function at zero its initial replicas.
+// wakeUp gives a function at zero its initial replicas. While nobody answers it is tried again: those who wait can do no more.
 func (s *Scaler) wakeUp(ctx context.Context, ref function.Ref) error {
 	done, err := s.turns.take(ctx, ref)
 	if err != nil {
 		return fmt.Errorf("wake %q: %w", ref, err)
 	}
 	defer done()
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		err := s.tryWake(ctx, ref)
+		if !errors.Is(err, function.ErrUnavailable) {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+func (s *Scaler) tryWake(ctx context.Context, ref function.Ref) error {
 	f, ok := s.cfg.Lookup(ref)
 	if !ok {
 		return function.NotFoundf("no function %q", ref)
@@ -123,7 +143,9 @@ func (s *Scaler) wakeUp(ctx context.Context, ref function.Ref) error {
 		return nil
 	}
 	replicas := f.Policy.Scale.Initial()
-	if err := s.cfg.SetReplicas(ctx, ref, replicas, "a call came"); err != nil {
+	try, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	if err := s.cfg.SetReplicas(try, ref, replicas, "a call came"); err != nil {
 		return fmt.Errorf("wake %q: %w", ref, err)
 	}
 	// A wake that overtakes the going to zero finds the old replicas still there, and nothing else would say that they may
