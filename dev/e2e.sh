@@ -8,7 +8,9 @@ if [ -z "$EXTERNAL" ]; then
 	trap 'status=$?; [ $status = 0 ] || dev/diagnose.sh || true; dev/down.sh; exit $status' EXIT
 	trap 'exit 130' INT TERM
 	dev/down.sh # whatever an earlier run left behind
-	devcluster up --nodes "${NODES:-1}"
+	devcluster up --nodes 2
+	# The second node is for the tests that lose one.
+	kubectl cordon "$(kubectl get nodes -o 'jsonpath={.items[1].metadata.name}')" >/dev/null
 fi
 dev/load.sh "$dev"/images/*.tar
 dev/install.sh
@@ -40,3 +42,7 @@ trap 'status=$?; [ $status = 0 ] || dev/diagnose.sh || true; kill $database_pid 
 read -r -u "${database[0]}" said && [ "$said" = ready ] || { echo "there is no database" >&2; exit 1; }
 HELM_ARGS="${HELM_ARGS:-} --set replicas=2 --set heap.store=postgres --set heap.postgresSecret=heap-db" dev/install.sh
 run -test.run "'^TestProviders_'"
+
+step "without the API server for a while, and without a node"
+export E2E_OUTAGES=1
+run -test.run "'^TestOutage_'"

@@ -23,4 +23,5 @@ if [ -n "$service" ]; then
 	say OPENFAAS_PASSWORD "$(object secret/basic-auth openfaas '{.data.basic-auth-password}' | base64 -d)"
 fi
 [ -n "$EXTERNAL" ] || say DC_NETNS "$(devcluster get netns)"
+[ -n "$EXTERNAL" ] || say DC_LAN "$(devcluster get lan)"
 [ -z "$pod" ] || say DC_POD_URL "http://$pod:8080"

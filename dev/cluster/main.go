@@ -138,6 +138,7 @@ func up(ctx context.Context, f flags) error {
 func get(c layout.Cluster, args []string) error {
 	facts := map[string]string{
 		"netns":             c.Node(0).NetnsFile(),
+		"lan":               c.LAN(),
 		"kubeconfig":        c.Path("kubeconfig"),
 		"kubeconfig-inside": c.Path("kubeconfig.inside"),
 		"dir":               c.Dir,

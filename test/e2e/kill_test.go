@@ -136,7 +136,7 @@ func providerProcess(t *testing.T) (pid int, ok bool) {
 	for _, pod := range pods.Items {
 		for _, c := range pod.Status.ContainerStatuses {
 			if _, id, ok := strings.Cut(c.ContainerID, "://"); ok && c.State.Running != nil {
-				if pid, ok := processOf(t, id); ok {
+				if pid, ok := processOf(t, id, "/dc-provider"); ok {
 					return pid, true
 				}
 			}
@@ -145,8 +145,8 @@ func providerProcess(t *testing.T) (pid int, ok bool) {
 	return 0, false
 }
 
-// processOf is the process of our program in the control group of the container.
-func processOf(t *testing.T, container string) (pid int, ok bool) {
+// processOf is the process of a program in the control group of the container.
+func processOf(t *testing.T, container, program string) (pid int, ok bool) {
 	t.Helper()
 	groups, err := filepath.Glob("/proc/[0-9]*/cgroup")
 	if err != nil {
@@ -158,7 +158,7 @@ func processOf(t *testing.T, container string) (pid int, ok bool) {
 			continue // gone meanwhile, or another's
 		}
 		command, err := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
-		if program, _, _ := strings.Cut(string(command), "\x00"); err != nil || program != "/dc-provider" {
+		if is, _, _ := strings.Cut(string(command), "\x00"); err != nil || is != program {
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))

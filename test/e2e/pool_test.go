@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -16,6 +17,9 @@ import (
 	"github.com/openfaas/faas-provider/types"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 )
 
 const (
@@ -92,7 +96,38 @@ func deployAtZero(t *testing.T, d deployment) function {
 // wake calls the function and asks how it was woken.
 func (f function) wake(t *testing.T, body string) answer {
 	t.Helper()
-	return gateway.ask(t, request{method: http.MethodPost, path: f.path("/"), body: body, auth: nobody, header: http.Header{"X-Cold-Start": {"1"}}})
+	return gateway.ask(t, f.wakeRequest(body))
+}
+
+func (f function) wakeRequest(body string) request {
+	return request{method: http.MethodPost, path: f.path("/"), body: body, auth: nobody, header: http.Header{"X-Cold-Start": {"1"}}}
+}
+
+// woken is how a call ended that wakes.
+type woken struct {
+	answer
+	err   error
+	after time.Duration
+}
+
+// wakeBeside calls the function beside what the test does meanwhile.
+func (f function) wakeBeside(t *testing.T, body string) <-chan woken {
+	ended, began := make(chan woken, 1), time.Now()
+	go func() {
+		a, err := gateway.send(t.Context(), f.wakeRequest(body))
+		ended <- woken{a, err, time.Since(began).Round(time.Millisecond)}
+	}()
+	return ended
+}
+
+// is checks that the answer is body, and tells how long it took.
+func (w woken) is(t *testing.T, body string) {
+	t.Helper()
+	if w.err != nil || w.status != http.StatusOK || w.body != body {
+		t.Errorf("call that wakes: %d %q, %v, after %v", w.status, w.body, w.err, w.after)
+		return
+	}
+	t.Logf("woken by %q, answered after %v", w.header.Get("X-Cold-Start"), w.after)
 }
 
 // wakeByClaim wakes the function, again if no spare was to be had: one that Kubernetes shows as running may still have to
@@ -285,41 +320,106 @@ func TestPool_UpdateAndTrouble(t *testing.T) {
 	})
 }
 
-// TestPoolKill ends the provider with SIGKILL at any point of claims, and finds that every function answers, that none has two
-// pods for one, and that no spare is left which is nobody's.
+// claimSteps are the moments at which TestPoolKill ends the provider: at random, from before the first step of a claim to after the
+// last, and at those that Kubernetes shows.
+var claimSteps = []struct {
+	name string
+	// at waits for the moment, if it comes.
+	at func(t *testing.T, ctx context.Context, namespace string)
+}{
+	{"at random", atRandom},
+	{"asked for", func(t *testing.T, ctx context.Context, namespace string) {
+		records, err := cluster.objects.Resource(functionKind).Namespace(namespace).Watch(ctx, metav1.ListOptions{})
+		await(t, records, err, func(o runtime.Object) bool {
+			replicas, _, _ := unstructured.NestedInt64(o.(*unstructured.Unstructured).Object, "spec", "replicas")
+			return replicas > 0
+		})
+	}},
+	{"adopted", func(t *testing.T, ctx context.Context, namespace string) {
+		pods, err := cluster.CoreV1().Pods(namespace).Watch(ctx, metav1.ListOptions{LabelSelector: "faas_function"})
+		await(t, pods, err, func(o runtime.Object) bool { return o.(*corev1.Pod).Annotations[annotationClaimed] != "" })
+	}},
+	{"started", func(t *testing.T, ctx context.Context, namespace string) {
+		pods, err := cluster.CoreV1().Pods(namespace).Watch(ctx, metav1.ListOptions{LabelSelector: "faas_function"})
+		await(t, pods, err, func(o runtime.Object) bool {
+			status := o.(*corev1.Pod).Status.ContainerStatuses
+			return len(status) == 1 && status[0].RestartCount > 0
+		})
+	}},
+}
+
+func atRandom(*testing.T, context.Context, string) { time.Sleep(rand.N(60 * time.Millisecond)) }
+
+// await waits for an event of a watch, and no longer than the watch: what was to happen may have failed.
+func await(t *testing.T, w watch.Interface, err error, is func(runtime.Object) bool) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer w.Stop()
+	for e := range w.ResultChan() {
+		if e.Type != watch.Error && e.Type != watch.Deleted && is(e.Object) {
+			return
+		}
+	}
+}
+
+// TestPoolKill ends the provider with SIGKILL at the steps of claims, and finds that every function answers, and as itself, that
+// every pod has its owner and none stays that nobody wants, and that no spare is left which is nobody's.
 func TestPoolKill(t *testing.T) {
-	const functions, rounds = 3, 4
+	const functions = 3
 	namespace := newPool(t, functions)
 	var all []function
 	for range functions {
-		d := parrot()
-		d.Namespace = namespace
+		d := scripted()
+		d.Service, d.Namespace = unique(t, "f"), namespace
+		d.EnvVars = map[string]string{"OWN_NAME": d.Service}
 		all = append(all, deployAtZero(t, d))
 	}
-	for range rounds {
+	const who = "sleep 0.2; printf %s $OWN_NAME"
+	for _, step := range claimSteps {
 		awaitSpares(t, namespace, functions)
 		before, ok := providerProcess(t)
 		if !ok {
 			t.Fatal("the provider's process is not on this machine: run the tests by make test-e2e")
 		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		reached := make(chan struct{})
+		go func() {
+			defer close(reached)
+			step.at(t, ctx, namespace)
+		}()
 		var calls sync.WaitGroup
 		for _, f := range all {
 			calls.Go(func() {
 				// Whether it is answered depends on how far the provider came.
-				_, _ = gateway.send(t.Context(), request{method: http.MethodPost, path: f.path(""), body: "cut off", auth: nobody})
+				_, _ = gateway.send(t.Context(), request{method: http.MethodPost, path: f.path(""), body: who, auth: nobody})
 			})
 		}
-		// From before the first step to after the last.
-		time.Sleep(rand.N(60 * time.Millisecond))
+		<-reached
+		cancel()
 		if err := syscall.Kill(before, syscall.SIGKILL); err != nil {
 			t.Fatalf("kill the provider, process %d: %v", before, err)
 		}
 		calls.Wait()
 		awaitProvider(t, before)
+		left := map[string]int{}
 		for _, f := range all {
-			f.call(t, f.name).is(t, "call of "+f.String()+" afterwards", http.StatusOK)
+			if a := f.call(t, who).is(t, "call of "+f.String()+" afterwards", http.StatusOK); a.body != f.name {
+				t.Errorf("killed when %s: %s answers as %q", step.name, f, a.body)
+			}
+			claimed, others := f.claimed(t)
+			for _, p := range claimed {
+				if len(p.OwnerReferences) != 1 || p.OwnerReferences[0].Kind != "Function" || p.OwnerReferences[0].Name != f.name {
+					t.Errorf("killed when %s: claimed pod %s of %s is owned by %+v", step.name, p.Name, f, p.OwnerReferences)
+				}
+			}
+			left["claimed"] += len(claimed)
+			left["others"] += len(others)
 			f.scale(t, 0)
 		}
+		t.Logf("killed when %s: %d are served by claimed pods, %d have others", step.name, left["claimed"], left["others"])
 		for _, f := range all {
 			f.awaitZero(t)
 			eventually(t, f.String()+" has no pod", func() (bool, string) {
@@ -330,5 +430,38 @@ func TestPoolKill(t *testing.T) {
 	}
 	awaitSpares(t, namespace, functions)
 	f := all[0]
-	f.wakeByClaim(t, "x")
+	f.wakeByClaim(t, "true")
+}
+
+// TestPoolKill_Spare ends a spare's process with SIGKILL while it is claimed: the function answers all the same.
+func TestPoolKill_Spare(t *testing.T) {
+	t.Parallel()
+	d := parrot()
+	d.Namespace = newPool(t, 1)
+	f := deployAtZero(t, d)
+	kills := 0
+	for range 4 {
+		awaitSpares(t, d.Namespace, 1)
+		spares := podsIn(t, d.Namespace, labelSpare)
+		if len(spares) != 1 || len(spares[0].Status.ContainerStatuses) != 1 {
+			continue // it was replaced a moment ago
+		}
+		_, id, _ := strings.Cut(spares[0].Status.ContainerStatuses[0].ContainerID, "://")
+		pid, ok := processOf(t, id, "/.dc/dc-watchdog")
+		if !ok {
+			continue // likewise
+		}
+		answered := f.wakeBeside(t, "still here")
+		time.Sleep(rand.N(60 * time.Millisecond)) // from before the first step to after the last
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			t.Fatalf("kill the spare, process %d: %v", pid, err)
+		}
+		kills++
+		(<-answered).is(t, "still here")
+		f.scale(t, 0)
+		f.awaitZero(t)
+	}
+	if kills == 0 {
+		t.Error("no spare's process is on this machine: run the tests by make test-e2e")
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,7 +59,8 @@ func TestPrePull_WhileAtZero(t *testing.T) {
 		if c == nil {
 			return false, "no condition"
 		}
-		all := fmt.Sprintf("%[1]d of %[1]d nodes have the image", len(nodes.Items))
+		open := len(slices.DeleteFunc(nodes.Items, func(n corev1.Node) bool { return n.Spec.Unschedulable }))
+		all := fmt.Sprintf("%[1]d of %[1]d nodes have the image", open)
 		return c.Status == metav1.ConditionTrue && c.Message == all, c.Message
 	})
 	if a := f.get(t, "/env?name=VERSION").is(t, "call that wakes", http.StatusOK); a.body != "ahead" {

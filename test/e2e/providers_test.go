@@ -51,7 +51,7 @@ func led(t *testing.T) (leader, other corev1.Pod) {
 func kill(t *testing.T, p corev1.Pod) {
 	t.Helper()
 	_, id, _ := strings.Cut(p.Status.ContainerStatuses[0].ContainerID, "://")
-	pid, ok := processOf(t, id)
+	pid, ok := processOf(t, id, "/dc-provider")
 	if !ok {
 		t.Fatalf("the process of %s is not on this machine: run the tests by make test-e2e", p.Name)
 	}
