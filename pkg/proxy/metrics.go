@@ -33,7 +33,7 @@ type metrics struct {
 	// OpenFaaS's.
 	total, started, seconds, inFlightAll, replicas *prometheus.Desc
 	// Our own.
-	phase, inFlight, waiting, retried, ejected, rejected, hits, misses, coldStart *prometheus.Desc
+	phase, inFlight, waiting, retried, ejected, rejected, hits, misses, bodies, coldStart *prometheus.Desc
 }
 
 // Metrics returns what the proxy tells Prometheus.
@@ -58,6 +58,7 @@ func (p *Proxy) Metrics() prometheus.Collector {
 		rejected: desc("dc_proxy_rejected_total", "Calls that found the queue full.", name),
 		hits:     desc("dc_proxy_endpoint_cache_hits_total", "Calls whose function's endpoints were known."),
 		misses:   desc("dc_proxy_endpoint_cache_misses_total", "Calls whose function's endpoints had to be read."),
+		bodies:   desc("dc_proxy_waiting_body_bytes", "Bytes of requests' bodies that were read as their calls waited, until those end."),
 		coldStart: desc("dc_proxy_cold_start_seconds", "Time of cold starts, from the first call that waited for a replica to the first byte of its "+
 			"answer, by the phase in which the replica was meanwhile. Its kind is claim for a spare of the warm pool, pod for a new pod.", "kind", "phase"),
 	}
@@ -67,7 +68,7 @@ func (p *Proxy) Metrics() prometheus.Collector {
 func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		m.total, m.started, m.seconds, m.inFlightAll, m.replicas,
-		m.phase, m.inFlight, m.waiting, m.retried, m.ejected, m.rejected, m.hits, m.misses, m.coldStart,
+		m.phase, m.inFlight, m.waiting, m.retried, m.ejected, m.rejected, m.hits, m.misses, m.bodies, m.coldStart,
 	} {
 		to <- d
 	}
@@ -98,6 +99,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	to <- prometheus.MustNewConstMetric(m.hits, prometheus.CounterValue, float64(hits))
 	to <- prometheus.MustNewConstMetric(m.misses, prometheus.CounterValue, float64(misses))
+	to <- prometheus.MustNewConstMetric(m.bodies, prometheus.GaugeValue, float64(m.p.ahead.taken.Load()))
 	for series, h := range m.p.coldStarts.snapshot() {
 		to <- h.metric(m.coldStart, phaseBounds[:], string(series.kind), string(series.phase))
 	}

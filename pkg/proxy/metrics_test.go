@@ -114,6 +114,9 @@ dc_proxy_retries_total{function_name="echo.openfaas-fn"} 0
 # HELP dc_proxy_waiting Calls that wait for a replica.
 # TYPE dc_proxy_waiting gauge
 dc_proxy_waiting{function_name="echo.openfaas-fn"} 0
+# HELP dc_proxy_waiting_body_bytes Bytes of requests' bodies that were read as their calls waited, until those end.
+# TYPE dc_proxy_waiting_body_bytes gauge
+dc_proxy_waiting_body_bytes 0
 # HELP gateway_function_invocation_inflight Calls that came and have not ended.
 # TYPE gateway_function_invocation_inflight gauge
 gateway_function_invocation_inflight{function_name="echo.openfaas-fn"} 0

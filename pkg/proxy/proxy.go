@@ -121,7 +121,7 @@ func New(cfg Config) (*Proxy, error) {
 	if p.cache, err = lru.NewWithEvict(p.cfg.CacheSize, p.evict); err != nil {
 		return nil, fmt.Errorf("proxy: cache of %d functions: %w", cfg.CacheSize, err)
 	}
-	p.ahead.left.Store(p.cfg.QueuedBytes)
+	p.ahead.size = p.cfg.QueuedBytes
 	p.names, p.dialer.Timeout, p.servedBy = newNames(), dialTimeout, []byte("dc-provider/"+p.cfg.Version)
 	p.forwarder = newForwarder(p.cfg.Log, p.tell, p.fail)
 	return p, nil

@@ -527,7 +527,7 @@ func TestWait_BodiesHaveABound(t *testing.T) {
 		w.awaitWake()
 	}
 	// Two have all the room that there is; the others wait without it.
-	w.await(func() bool { return w.proxy.ahead.left.Load() == room-2*size })
+	w.await(func() bool { return w.proxy.ahead.taken.Load() == 2*size })
 	back := func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body) // too little of it is a wrong answer
 		w.Write(body)
@@ -539,7 +539,7 @@ func TestWait_BodiesHaveABound(t *testing.T) {
 			t.Errorf("answered %s", got)
 		}
 	}
-	w.await(func() bool { return w.proxy.ahead.left.Load() == room })
+	w.await(func() bool { return w.proxy.ahead.taken.Load() == 0 })
 }
 
 func TestCallerLeaves_TheFunctionIsTold(t *testing.T) {

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"fmt"
+	"io"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -26,10 +28,13 @@ func scrape(t *testing.T) string {
 	return metrics.ask(t, request{method: "GET", path: "/metrics", auth: nobody}).is(t, "scrape", http.StatusOK).body
 }
 
-// series is the value of one series of a scrape; labels are in the order of their names.
+// series is the value of one series of a scrape; labels are in the order of their names, and may be none.
 func series(t *testing.T, scrape, name, labels string) float64 {
 	t.Helper()
-	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name+"{"+labels+"}") + ` (\S+)$`).FindStringSubmatch(scrape)
+	if labels != "" {
+		labels = "{" + labels + "}"
+	}
+	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name+labels) + ` (\S+)$`).FindStringSubmatch(scrape)
 	if m == nil {
 		return -1
 	}
@@ -122,4 +127,61 @@ func TestLimit_QueuesAndThenRefuses(t *testing.T) {
 	if s := scrape(t); strings.Contains(s, name) {
 		t.Errorf("a deleted function has series: %s", regexp.MustCompile(`(?m)^.*`+name+".*").FindString(s))
 	}
+}
+
+// TestLimit_BodiesOfWaitingCalls has more bodies wait than there is memory for, of two functions: no more is taken, and all are
+// answered.
+func TestLimit_BodiesOfWaitingCalls(t *testing.T) {
+	t.Parallel()
+	const (
+		callers = 600
+		size    = 64 << 10 // the most that is read of a body before there is a replica for its call
+		room    = 64 << 20
+	)
+	rest := strings.Repeat("b", size-len("0000"))
+	functions := []function{
+		deploy(t, label(label(probe(t), labelMaxInFlight, "1"), labelMax, "1")),
+		deploy(t, label(label(probe(t), labelMaxInFlight, "1"), labelMax, "1")),
+	}
+	for _, f := range functions {
+		gateway.ask(t, request{method: "GET", path: f.path("/"), auth: nobody}).is(t, "the first call", http.StatusOK)
+	}
+	var calls sync.WaitGroup
+	var holders []io.Closer
+	release := func() {
+		for _, h := range holders {
+			h.Close() // whatever it says, the call is given up
+		}
+		calls.Wait()
+	}
+	defer release()
+	for _, f := range functions {
+		holders = append(holders, gateway.stream(t, request{method: "GET", path: f.path("/events?id=1"), auth: nobody}, nil).Body)
+		for n := range callers {
+			calls.Go(func() {
+				body := fmt.Sprintf("%04d", n) + rest
+				a, err := gateway.send(t.Context(), request{method: "POST", path: f.path("/echo?after=0s"), body: body, auth: nobody})
+				if err != nil || a.status != http.StatusOK || a.body != body {
+					t.Errorf("call %d of %s: %d %.100q, %v", n, f, a.status, a.body, err)
+				}
+			})
+		}
+	}
+	eventually(t, "all wait, and the memory for bodies is used up", func() (bool, string) {
+		s := scrape(t)
+		held := series(t, s, "dc_proxy_waiting_body_bytes", "")
+		if held > room {
+			t.Fatalf("%v bytes are held, want %d at most", held, room)
+		}
+		all := true
+		for _, f := range functions {
+			all = all && series(t, s, "dc_proxy_waiting", `function_name="`+f.name+"."+functionNamespace+`"`) == callers
+		}
+		return all && held > room-size, fmt.Sprintf("%v bytes, all wait: %v", held, all)
+	})
+	release()
+	eventually(t, "the memory is free again", func() (bool, string) { // others' bodies may be in it still
+		held := series(t, scrape(t), "dc_proxy_waiting_body_bytes", "")
+		return held < room/2, fmt.Sprint(held, " bytes")
+	})
 }
