@@ -349,10 +349,11 @@ func (c *conn) cancel(word uint64, why cause) {
 	if e := c.endpoint.Swap(nil); e != nil {
 		e.close()
 	}
+	// Before the context: a Handler that waits for that alone might otherwise still answer.
+	c.interrupt(why)
 	if ctx := c.ctx.Load(); ctx != nil {
 		ctx.cancel(why.err())
 	}
-	c.interrupt(why)
 }
 
 // interrupt ends what waits for the client. One that is out of time can still be told so.

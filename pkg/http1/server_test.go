@@ -483,6 +483,31 @@ func TestServer_CloseEndsExchanges(t *testing.T) {
 	}
 }
 
+// A Handler that hears of the end by its context alone comes too late with its answer.
+func TestServer_ClosedExchangeIsNotAnswered(t *testing.T) {
+	for range 10 {
+		began, ended := make(chan struct{}), make(chan error, 1)
+		s := startServer(t, ServerConfig{Handler: func(x *Exchange) {
+			ctx := x.Context()
+			for range 10000 { // whose ends come after its own, and give the answer time to go before the connection ends
+				_, cancel := context.WithCancel(ctx)
+				defer cancel()
+			}
+			close(began)
+			<-ctx.Done()
+			ended <- x.Answer(http.StatusOK, []byte("late"))
+		}})
+		conn := s.dial(t)
+		io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		<-began
+		s.Close()
+		if err := <-ended; err != ErrServerClosed {
+			t.Fatalf("Answer: %v, want ErrServerClosed", err)
+		}
+		conn.Close()
+	}
+}
+
 // An idle connection costs little: no buffer is kept for it.
 func TestServer_IdleConnectionsAreSmall(t *testing.T) {
 	s := startServer(t, ServerConfig{Handler: echo})
