@@ -132,6 +132,8 @@ lint: tools $(STAMP)/staticcheck-$(STATICCHECK_VERSION) ## gofmt, go vet, static
 test-unit: test-packages ## unit tests of every module, with the race detector
 	@for m in $(OWN); do echo "==> test $$m"; (cd $$m && \
 		CGO_ENABLED=1 go test -race -timeout 20m $$(go list ./... | grep -v -e '/test/e2e$$')); done
+	@echo "==> test pkg/http1 with its own system calls, and what is not so with the race detector"; \
+		go test ./pkg/http1 && go test -run AllocatesNothing ./pkg/proxy
 	@echo "==> test examples/balance"; python3 -B -m unittest discover -s examples/balance
 
 .PHONY: test-fuzz

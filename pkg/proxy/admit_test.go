@@ -466,6 +466,47 @@ func BenchmarkAdmit(b *testing.B) {
 	})
 }
 
+// BenchmarkAdmit_Known is what a call costs to find its function, among a hundred that are called in turn, and its endpoint: the part of
+// its way that could depend on how many functions are known.
+func BenchmarkAdmit_Known(b *testing.B) {
+	const hot = 100
+	for _, known := range []int{hot, 10000} {
+		b.Run(fmt.Sprint("known=", known), func(b *testing.B) {
+			functions := map[function.Ref]*function.Function{}
+			var paths [][]byte
+			for i := range known {
+				ref := function.Ref{Name: fmt.Sprint("f", i), Namespace: "openfaas-fn"}
+				functions[ref] = &function.Function{Spec: function.Spec{Ref: ref}, ID: ref.Name, Replicas: 1}
+				paths = append(paths, []byte("/function/"+ref.Name))
+			}
+			p := newPlane(b, 0, 1, func(cfg *Config) {
+				cfg.Lookup = func(ref function.Ref) (*function.Function, bool) { f, ok := functions[ref]; return f, ok }
+			}).proxy
+			n := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				name, _, _ := cutRoute(paths[n%hot])
+				k := p.names.find(name)
+				if k == nil {
+					k = &knownName{string(name), function.ParseRef(string(name), "openfaas-fn")}
+					p.names.add(k)
+				}
+				f, ok := functions[settle(k.ref, "openfaas-fn", p.cfg.Managed)]
+				if !ok {
+					b.Fatalf("no function %s", name)
+				}
+				var c call
+				c.begin(p, f, time.Now())
+				if placed, _, err := c.place(c.came); !placed {
+					b.Fatalf("not placed: %v", err)
+				}
+				c.end()
+				n++
+			}
+		})
+	}
+}
+
 // Everything that can happen to a function happens while it is called: endpoints come, go and fail, it is retired, resumed,
 // evicted and forgotten. Every call ends, the limit holds, and nothing is left.
 func TestLimit_UnderAllKindsOfChange(t *testing.T) {

@@ -106,7 +106,7 @@ func BenchmarkServeExchange(b *testing.B) {
 }
 
 // cannedEndpoint answers whatever comes in one piece.
-func cannedEndpoint(b *testing.B) string {
+func cannedEndpoint(b testing.TB) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
