@@ -29,9 +29,14 @@ run() {
 }
 run "${E2E_FLAGS:-}"
 
-step "what begins otherwise when the watchdog comes by init container"
-HELM_ARGS="${HELM_ARGS:-} --set functions.watchdog=init-container" dev/install.sh
-run -test.run "'^Test(Watchdog_PutIn|Examples_Cowsay|Lambda_ImageAsItIs)$'"
+step "what begins otherwise when the watchdog comes by init container, and TLS"
+certificate=$(mktemp -d)
+(cd "$certificate" && go run "$(go env GOROOT)/src/crypto/tls/generate_cert.go" -host gateway.openfaas -ecdsa-curve P256 2>/dev/null)
+kubectl create secret tls gateway-tls -n openfaas --cert="$certificate/cert.pem" --key="$certificate/key.pem" --dry-run=client -o yaml |
+	kubectl apply -f - >/dev/null
+rm -r "$certificate"
+HELM_ARGS="${HELM_ARGS:-} --set functions.watchdog=init-container --set tls.secret=gateway-tls" dev/install.sh
+run -test.run "'^Test(Watchdog_PutIn|Examples_Cowsay|Lambda_ImageAsItIs|TLS)$'"
 
 # Without a cluster of our own there is no network that a database of ours could be in.
 [ -z "$EXTERNAL" ] || exit 0
