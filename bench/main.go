@@ -155,7 +155,7 @@ func all(ctx context.Context, tools contest.Tools, url string) ([]*scenario.Scen
 	if err != nil {
 		return nil, err
 	}
-	onCluster, versions := cluster.Scenarios(ctx)
+	onCluster, versions := cluster.Scenarios(ctx, tools)
 	maps.Copy(tools, versions)
 	scenarios := []*scenario.Scenario{scenario.Generator(tools)}
 	scenarios = append(scenarios, scenario.Watchdogs(tools)...)

@@ -11,6 +11,8 @@
 // And the wake of functions at zero by spares of the warm pool, which the chart has to be installed with, beside that of a plain
 // Deployment.
 //
+// And a function that is up, called by the installation's gateway, beside the baselines before the same pod.
+//
 // The calls use connections that are open already, and images that are on the node. The cluster is that of OPENFAAS_URL,
 // OPENFAAS_USER, OPENFAAS_PASSWORD and KUBECONFIG. A turn that fails deletes its function.
 package cluster

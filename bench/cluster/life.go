@@ -34,7 +34,7 @@ const (
 )
 
 // Scenarios are those on the cluster that the environment names, and the versions of that cluster.
-func Scenarios(ctx context.Context) ([]*scenario.Scenario, contest.Tools) {
+func Scenarios(ctx context.Context, tools contest.Tools) ([]*scenario.Scenario, contest.Tools) {
 	s := &scenario.Scenario{
 		Name: "cluster/life",
 		About: "A new function in each turn: deploy to first answer, first byte after zero, delete until answered and until nothing is left. " +
@@ -44,14 +44,14 @@ func Scenarios(ctx context.Context) ([]*scenario.Scenario, contest.Tools) {
 	t, err := connect()
 	if err != nil {
 		s.Skip = err.Error()
-		return []*scenario.Scenario{s, {Name: "cluster/wake", Skip: s.Skip}}, nil
+		return []*scenario.Scenario{s, {Name: "cluster/hot", Skip: s.Skip}, {Name: "cluster/wake", Skip: s.Skip}}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	versions, err := t.versions(ctx)
 	if err != nil {
 		s.Skip = err.Error()
-		return []*scenario.Scenario{s, {Name: "cluster/wake", Skip: s.Skip}}, nil
+		return []*scenario.Scenario{s, {Name: "cluster/hot", Skip: s.Skip}, {Name: "cluster/wake", Skip: s.Skip}}, nil
 	}
 	for _, k := range kinds {
 		turns := 0
@@ -63,7 +63,7 @@ func Scenarios(ctx context.Context) ([]*scenario.Scenario, contest.Tools) {
 		// The goal of the way without a warm pool.
 		s.Goals = append(s.Goals, report.Goal{Metric: "first-byte-after-zero-ns", Relation: report.Value, Of: k.name, AtMost: 600e6})
 	}
-	return []*scenario.Scenario{s, t.wakeScenario()}, versions
+	return []*scenario.Scenario{s, t.hotScenario(tools), t.wakeScenario()}, versions
 }
 
 // life measures one function from its deploy to its end. The function is gone when life returns, whatever happened.

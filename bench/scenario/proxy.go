@@ -23,27 +23,27 @@ const functionPath = "/function/f0"
 // front is a proxy with one function behind it.
 type front struct {
 	name, tool string
-	// command gives the arguments for a proxy on port before a function at upstream. It may write files to dir.
-	command func(dir string, port, upstream int) (args []string, err error)
+	// command gives the arguments for a proxy on port before a function at an address. It may write files to dir.
+	command func(dir string, port int, upstream string) (args []string, err error)
 }
 
 var (
 	oursProxy  = front{ours, "ourproxy", flags()}
 	faasProxy  = front{"faas-provider", "faasproxy", flags()}
-	nginxProxy = front{"nginx", "nginx", func(dir string, port, upstream int) ([]string, error) {
+	nginxProxy = front{"nginx", "nginx", func(dir string, port int, upstream string) ([]string, error) {
 		file, err := write(dir, "nginx.conf", fmt.Sprintf(nginxConfig, runtime.NumCPU(), dir, upstream, port))
 		return []string{"-p", dir, "-c", file, "-e", "stderr"}, err
 	}}
-	haproxyProxy = front{"haproxy", "haproxy", func(dir string, port, upstream int) ([]string, error) {
+	haproxyProxy = front{"haproxy", "haproxy", func(dir string, port int, upstream string) ([]string, error) {
 		file, err := write(dir, "haproxy.cfg", fmt.Sprintf(haproxyConfig, runtime.NumCPU(), port, upstream))
 		return []string{"-db", "-f", file}, err
 	}}
 )
 
 // flags is the command line of the proxies in bench/cmd.
-func flags(more ...string) func(string, int, int) ([]string, error) {
-	return func(_ string, port, upstream int) ([]string, error) {
-		return append([]string{"-addr", local(port), "-endpoint", local(upstream)}, more...), nil
+func flags(more ...string) func(string, int, string) ([]string, error) {
+	return func(_ string, port int, upstream string) ([]string, error) {
+		return append([]string{"-addr", local(port), "-endpoint", upstream}, more...), nil
 	}
 }
 
@@ -67,7 +67,7 @@ http {
 	keepalive_requests 1000000000;
 	client_max_body_size 0;
 	upstream function {
-		server 127.0.0.1:%[3]d;
+		server %[3]s;
 		keepalive 1024;
 		keepalive_requests 1000000000;
 	}
@@ -103,7 +103,7 @@ frontend in
 	bind 127.0.0.1:%d backlog 8192
 	default_backend function
 backend function
-	server one 127.0.0.1:%d pool-max-conn 1024
+	server one %s pool-max-conn 1024
 `
 
 func write(dir, name, content string) (string, error) {
@@ -149,10 +149,14 @@ func Proxies(tools contest.Tools, url string) ([]*Scenario, error) {
 // elsewhere is a function of an installation that runs already. What it answers is its own affair, if it is a 200.
 func elsewhere(cfg load.Config, address, path string) Contestant {
 	cfg.Address = address
+	cfg.Requests = []load.Request{anyAnswer(address, path)}
+	return Contestant{"url", func(t *Turn) (Measured, error) { return t.measure(cfg, nil, false) }}
+}
+
+func anyAnswer(address, path string) load.Request {
 	call := load.NewRequest("POST", address, path, []byte("moo"), "Content-Type: text/plain")
 	call.Any = true
-	cfg.Requests = []load.Request{call}
-	return Contestant{"url", func(t *Turn) (Measured, error) { return t.measure(cfg, nil, false) }}
+	return call
 }
 
 // proxyScenario has the same load on direct and on the proxies that are there.
@@ -303,6 +307,15 @@ func (t *Turn) startFront(f front) (*contest.Process, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
+	p, address, err := t.startBefore(f, local(upstream))
+	if err != nil {
+		return nil, "", err
+	}
+	return p, address, t.await(address, hello("POST", functionPath))
+}
+
+// startBefore starts f before the function at upstream and waits until it listens.
+func (t *Turn) startBefore(f front, upstream string) (*contest.Process, string, error) {
 	port, err := contest.Port()
 	if err != nil {
 		return nil, "", err
@@ -312,10 +325,7 @@ func (t *Turn) startFront(f front) (*contest.Process, string, error) {
 		return nil, "", err
 	}
 	p, _, err := t.Start(f.tool, port, args, nil)
-	if err != nil {
-		return nil, "", err
-	}
-	return p, local(port), t.await(local(port), hello("POST", functionPath))
+	return p, local(port), err
 }
 
 // startKnowing starts our proxy with so many functions. heap asks it for the bytes of its heap.

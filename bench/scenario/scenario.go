@@ -32,6 +32,8 @@ type Scenario struct {
 	Rounds int
 	// Timed tells that a turn lasts as long as is asked for.
 	Timed bool
+	// Before, if it is set, is called before the first turn, and what it returns after the last, whatever happened.
+	Before func(context.Context) (after func(context.Context) error, err error)
 }
 
 // Contestant is one way of doing it.
@@ -73,14 +75,21 @@ type Options struct {
 }
 
 // Run measures all rounds of s. What was measured until an error is returned with it.
-func (s *Scenario) Run(ctx context.Context, o Options) (*report.Scenario, error) {
+func (s *Scenario) Run(ctx context.Context, o Options) (result *report.Scenario, err error) {
 	rounds := o.Rounds
 	if s.Rounds > 0 {
 		rounds = s.Rounds
 	}
-	result := &report.Scenario{Name: s.Name, About: s.About, Plot: s.Plot, Rounds: rounds, Absent: s.Absent, Goals: s.Goals}
+	result = &report.Scenario{Name: s.Name, About: s.About, Plot: s.Plot, Rounds: rounds, Absent: s.Absent, Goals: s.Goals}
 	if s.Timed {
 		result.Duration = o.Duration
+	}
+	if s.Before != nil {
+		after, beforeErr := s.Before(ctx)
+		if beforeErr != nil {
+			return result, fmt.Errorf("%s: %w", s.Name, beforeErr)
+		}
+		defer func() { err = errors.Join(err, after(context.WithoutCancel(ctx))) }()
 	}
 	for round := range rounds {
 		for _, c := range s.Contestants {

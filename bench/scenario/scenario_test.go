@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -62,6 +64,25 @@ func TestScenario_ErrorEndsItAndTellsWhatWasSaid(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid))); err == nil {
 		t.Error("the process is still there")
+	}
+}
+
+// What a scenario has made for its turns is taken away after them, and after one that failed.
+func TestScenario_BeforeAndAfter(t *testing.T) {
+	for _, failure := range []error{nil, errors.New("alas")} {
+		var order string
+		s := Scenario{
+			Name: "a/b",
+			Before: func(context.Context) (func(context.Context) error, error) {
+				order += "before "
+				return func(context.Context) error { order += "after"; return errors.New("left over") }, nil
+			},
+			Contestants: []Contestant{{"A", func(*Turn) (Measured, error) { order += "A "; return Measured{}, failure }}},
+		}
+		_, err := s.Run(t.Context(), Options{Rounds: 1, Log: io.Discard})
+		if order != "before A after" || err == nil || !strings.Contains(err.Error(), "left over") || failure != nil && !errors.Is(err, failure) {
+			t.Errorf("order %q, %v", order, err)
+		}
 	}
 }
 
@@ -179,6 +200,34 @@ func TestProxies_NamesOfContestantsAndGoals(t *testing.T) {
 	}
 }
 
+// TestHot has a server be gateway and function, each at its own path.
+func TestHot(t *testing.T) {
+	var mu sync.Mutex
+	paths := map[string]int{}
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		paths[r.Method+" "+r.URL.Path]++
+	}))
+	defer server.Close()
+	address := server.Listener.Addr().String()
+	missing := contest.Tool{Missing: "not installed"}
+	closed := 0
+	s := Hot(contest.Tools{"nginx": missing, "haproxy": missing, "faasproxy": missing}, func(context.Context) (Site, func(context.Context) error, error) {
+		return Site{Gateway: address, Path: "/function/hot", Function: address}, func(context.Context) error { closed++; return nil }, nil
+	})
+	result, err := s.Run(t.Context(), Options{Rounds: 1, Duration: 50 * time.Millisecond, Log: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(result.Samples) != 2 || result.Samples[0].Values["req/s"] <= 0 || result.Samples[1].Contestant != ours || closed != 1 {
+		t.Errorf("closed %d times, samples %+v", closed, result.Samples)
+	}
+	if len(paths) != 2 || paths["POST "+functionPath] == 0 || paths["POST /function/hot"] == 0 {
+		t.Errorf("called %v", paths)
+	}
+}
+
 var trailingNumber = regexp.MustCompile(`-\d+$`)
 
 func TestParseWrk(t *testing.T) {
@@ -222,7 +271,7 @@ func TestFronts_Configurations(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			args, err := tt.front.command(t.TempDir(), port, port)
+			args, err := tt.front.command(t.TempDir(), port, local(port))
 			if err != nil {
 				t.Fatal(err)
 			}
