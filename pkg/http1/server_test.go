@@ -485,7 +485,7 @@ func TestServer_CloseEndsExchanges(t *testing.T) {
 
 // A Handler that hears of the end by its context alone comes too late with its answer.
 func TestServer_ClosedExchangeIsNotAnswered(t *testing.T) {
-	for range 10 {
+	for range 3 {
 		began, ended := make(chan struct{}), make(chan error, 1)
 		s := startServer(t, ServerConfig{Handler: func(x *Exchange) {
 			ctx := x.Context()

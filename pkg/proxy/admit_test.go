@@ -482,7 +482,7 @@ func BenchmarkAdmit_Known(b *testing.B) {
 			p := newPlane(b, 0, 1, func(cfg *Config) {
 				cfg.Lookup = func(ref function.Ref) (*function.Function, bool) { f, ok := functions[ref]; return f, ok }
 			}).proxy
-			n := 0
+			n, c := 0, new(call)
 			b.ReportAllocs()
 			for b.Loop() {
 				name, _, _ := cutRoute(paths[n%hot])
@@ -495,7 +495,7 @@ func BenchmarkAdmit_Known(b *testing.B) {
 				if !ok {
 					b.Fatalf("no function %s", name)
 				}
-				var c call
+				*c = call{}
 				c.begin(p, f, time.Now())
 				if placed, _, err := c.place(c.came); !placed {
 					b.Fatalf("not placed: %v", err)
