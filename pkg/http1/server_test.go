@@ -248,12 +248,14 @@ func TestExchange_Deadline(t *testing.T) {
 // A client that closes, resets, or closes its sending side only, ends its exchange; one that has sent more does not.
 func TestExchange_ClientGone(t *testing.T) {
 	began, ended := make(chan struct{}), make(chan error)
+	var stays atomic.Int64 // how long an exchange goes on if its client does not leave
+	stays.Store(int64(patience))
 	s := startServer(t, ServerConfig{Handler: func(x *Exchange) {
 		began <- struct{}{}
 		select {
 		case <-x.Context().Done():
 			ended <- context.Cause(x.Context())
-		case <-time.After(300 * time.Millisecond):
+		case <-time.After(time.Duration(stays.Load())):
 			ended <- nil
 			x.Answer(http.StatusOK, nil)
 		}
@@ -271,6 +273,7 @@ func TestExchange_ClientGone(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	stays.Store(int64(300 * time.Millisecond)) // the sweeper looks several times
 	conn := s.dial(t)
 	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	for range 2 {
