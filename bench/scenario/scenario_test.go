@@ -223,6 +223,7 @@ func TestHot(t *testing.T) {
 	if len(result.Samples) != 2 || result.Samples[0].Values["req/s"] <= 0 || result.Samples[1].Contestant != ours || closed != 1 {
 		t.Errorf("closed %d times, samples %+v", closed, result.Samples)
 	}
+	server.Close() // its handlers have ended then
 	if len(paths) != 2 || paths["POST "+functionPath] == 0 || paths["POST /function/hot"] == 0 {
 		t.Errorf("called %v", paths)
 	}

@@ -32,8 +32,8 @@
 //
 // The sweeper finds clients that went away, by a look at what the socket has received, once an exchange is 50 ms old; exchanges
 // that are out of time; and connections that are idle, or slow with their head. It ends an exchange by closing the endpoint's
-// connection, by ending Exchange.Context, and by deadlines in the past on the client's connection. An exchange that was ended is
-// its connection's last. A connection's phase and its exchange's number are one atomic word, so that the sweeper and Shutdown can
+// connection, by deadlines in the past on the client's connection, and then by ending Exchange.Context. An exchange that was ended is
+// its connection's last, and is answered only if it was out of time. A connection's phase and its exchange's number are one atomic word, so that the sweeper and Shutdown can
 // only end what they have looked at.
 //
 // # What is strict
