@@ -22,13 +22,7 @@ func (d demo) say(format string, args ...any) {
 	fmt.Fprintf(d.out, format+"\n", args...)
 }
 
-// heapReader is the secret with which the balance contract reads its own heap, as examples/stack.yml names it.
-const heapReader = "heap-reader"
-
 func (d demo) deploy(ctx context.Context, functions []types.FunctionDeployment) error {
-	if err := d.putSecret(ctx, heapReader, d.user+":"+d.password); err != nil {
-		return err
-	}
 	for _, f := range functions {
 		if err := d.platform.deploy(ctx, f); err != nil {
 			return err

@@ -20,7 +20,6 @@ const cow = `(oo)\_______
 // fakeProvider answers as the provider does, with contracts that follow their descriptions. Its fields break it.
 type fakeProvider struct {
 	functions map[string]bool
-	secrets   map[string]string
 	accounts  map[string]int
 
 	statusOf   map[string]int // of an invocation, by function
@@ -31,13 +30,11 @@ type fakeProvider struct {
 }
 
 func newFake() *fakeProvider {
-	return &fakeProvider{functions: map[string]bool{}, secrets: map[string]string{}, accounts: map[string]int{}, cow: cow}
+	return &fakeProvider{functions: map[string]bool{}, accounts: map[string]int{}, cow: cow}
 }
 
 func (f *fakeProvider) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /system/secrets", f.secret)
-	mux.HandleFunc("PUT /system/secrets", f.secret)
 	mux.HandleFunc("POST /system/functions", f.deploy)
 	mux.HandleFunc("PUT /system/functions", f.deploy)
 	mux.HandleFunc("POST /function/{name}", f.invoke)
@@ -52,17 +49,6 @@ func (f *fakeProvider) handler() http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
-}
-
-func (f *fakeProvider) secret(w http.ResponseWriter, r *http.Request) {
-	var s struct{ Name, Value string }
-	json.NewDecoder(r.Body).Decode(&s)
-	if _, exists := f.secrets[s.Name]; exists && r.Method == http.MethodPost {
-		w.WriteHeader(http.StatusConflict)
-		return
-	}
-	f.secrets[s.Name] = s.Value
-	w.WriteHeader(http.StatusAccepted)
 }
 
 func (f *fakeProvider) deploy(w http.ResponseWriter, r *http.Request) {
@@ -162,9 +148,6 @@ func TestDemo_RunsTwice(t *testing.T) {
 				t.Errorf("run %d: the output lacks %q:\n%s", i+1, text, out)
 			}
 		}
-	}
-	if got := f.secrets[heapReader]; got != "admin:secret" {
-		t.Errorf("secret: got %q", got)
 	}
 	if got, want := slices.Sorted(maps.Keys(f.functions)), []string{"balance", "cowsay", "hello", "lambda", "shell"}; !slices.Equal(got, want) {
 		t.Errorf("deployed %q, want %q", got, want)

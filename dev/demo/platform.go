@@ -46,22 +46,6 @@ func (p *platform) deploy(ctx context.Context, f types.FunctionDeployment) error
 	return nil
 }
 
-// putSecret makes the secret, or changes it if it is there.
-func (p *platform) putSecret(ctx context.Context, name, value string) error {
-	secret := types.Secret{Name: name, Value: value}
-	status, err := p.client.CreateSecret(ctx, secret)
-	if status == http.StatusConflict {
-		status, err = p.client.UpdateSecret(ctx, secret)
-	}
-	if err == nil && status != http.StatusAccepted {
-		err = fmt.Errorf("status %d, want 202", status)
-	}
-	if err != nil {
-		return fmt.Errorf("secret %q: %w", name, err)
-	}
-	return nil
-}
-
 // invoke calls a function and returns its answer, which must have the status that is wanted.
 func (p *platform) invoke(ctx context.Context, name string, body []byte, want int) (string, error) {
 	target := p.gateway.JoinPath("function", name)

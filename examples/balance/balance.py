@@ -14,13 +14,10 @@ transaction:
 A transaction that is refused ends with a reason on standard error and exit code 1: then the caller gets an error and the
 heap stays as it was. Amounts are whole numbers of the smallest unit.
 
-The balances it starts from it reads from its own heap:
-
-    HEAP_URL      address of the heap; default http://gateway.openfaas:8080/heap/balance
-    HEAP_SECRET   file that holds user:password; default /var/openfaas/secrets/heap-reader
+The balances it starts from it reads from its own heap, at the URL that comes with the call, and it sets each only if nobody has set
+it meanwhile: any number of transactions may run beside each other.
 """
 
-import base64
 import http.client
 import json
 import os
@@ -38,38 +35,51 @@ class Refused(Exception):
 
 
 class HeapUnreadable(Exception):
-    """The balances are not known, so nothing may be changed. Trying again later may help."""
+    """The balances cannot be had, so nothing is changed. Trying again later may help."""
 
 
 class Heap:
-    """The contract's own heap, read over HTTP."""
+    """What this call sees of the contract's heap, and changes in it when it succeeds."""
 
-    def __init__(self, url, credentials):
-        self.url = urllib.parse.urlsplit(url)
-        self.authorization = "Basic " + base64.b64encode(credentials.encode()).decode()
+    def __init__(self, url):
+        url = urllib.parse.urlsplit(url)
+        self.path = url.path
+        self.connection = http.client.HTTPConnection(url.hostname, url.port, timeout=5)
 
-    def balance(self, account):
-        """Return what the account holds; an account that was never written holds nothing."""
-        status, body = self._get(heap_key(account))
-        if status == 404:
-            return 0
-        if status != 200:
-            raise HeapUnreadable(f"reading {heap_key(account)}: status {status}")
+    def change(self, account, to):
+        """Make what the account holds to(that), and return it; an account that was never written holds nothing."""
+        while True:
+            held, condition = self._read(account)
+            new = to(held)
+            if self._write(account, new, condition):
+                return new
+
+    def _read(self, account):
+        """Return what the account holds, and the condition that it still does."""
+        response, body = self._ask("GET", account)
+        if response.status == 404:
+            return 0, {"If-None-Match": "*"}
+        if response.status != 200:
+            raise HeapUnreadable(f"reading {heap_key(account)}: status {response.status}")
         try:
-            return whole_number(json.loads(body), smallest=0)
+            return whole_number(json.loads(body), smallest=0), {"If-Match": response.headers["ETag"]}
         except ValueError as error:
             raise HeapUnreadable(f"reading {heap_key(account)}: {error}") from error
 
-    def _get(self, key):
-        connection = http.client.HTTPConnection(self.url.hostname, self.url.port, timeout=5)
+    def _write(self, account, amount, condition):
+        """Return whether the account is as it was read. The provider looks once more when it commits, and then calls us again."""
+        response, _ = self._ask("PUT", account, json.dumps(amount), condition)
+        if response.status not in (204, 412):
+            raise HeapUnreadable(f"writing {heap_key(account)}: status {response.status}")
+        return response.status == 204
+
+    def _ask(self, method, account, body=None, headers={}):
         try:
-            connection.request("GET", f"{self.url.path}/{key}", headers={"Authorization": self.authorization})
-            response = connection.getresponse()
-            return response.status, response.read()
+            self.connection.request(method, f"{self.path}/heap/{heap_key(account)}", body, headers)
+            response = self.connection.getresponse()
+            return response, response.read()
         except (OSError, http.client.HTTPException) as error:
-            raise HeapUnreadable(f"reading {key}: {error}") from error
-        finally:
-            connection.close()
+            raise HeapUnreadable(f"{method} {heap_key(account)}: {error}") from error
 
 
 def heap_key(account):
@@ -119,55 +129,70 @@ def amount_in(payload):
         raise Refused(f'"amount": {error}') from error
 
 
-def add(balance, amount, account):
-    if balance + amount > LARGEST:
-        raise Refused(f"{account} cannot hold more than {LARGEST}")
-    return balance + amount
+def put(heap, account, amount):
+    def more(held):
+        if held + amount > LARGEST:
+            raise Refused(f"{account} cannot hold more than {LARGEST}")
+        return held + amount
+
+    return {heap_key(account): heap.change(account, more)}
 
 
-def deposit(payload, balance_of):
+def take(heap, account, amount):
+    def less(held):
+        if held < amount:
+            raise Refused(f"insufficient funds: {account} holds {held}, {amount} asked for")
+        return held - amount
+
+    return {heap_key(account): heap.change(account, less)}
+
+
+def deposit(payload, heap):
     to, amount = account_in(payload, "to"), amount_in(payload)
-    return {heap_key(to): add(balance_of(to), amount, to)}
+    return put(heap, to, amount)
 
 
-def transfer(payload, balance_of):
+def transfer(payload, heap):
     source, to, amount = account_in(payload, "from"), account_in(payload, "to"), amount_in(payload)
     if source == to:
         raise Refused('"from" and "to" are the same account')
-    held = balance_of(source)
-    if held < amount:
-        raise Refused(f"insufficient funds: {source} holds {held}, {amount} asked for")
-    return {heap_key(source): held - amount, heap_key(to): add(balance_of(to), amount, to)}
+    # What is taken is not lost if nothing can be put: then the call fails, and none of it is committed.
+    return take(heap, source, amount) | put(heap, to, amount)
 
 
 METHODS = {"deposit": deposit, "transfer": transfer}
 
 
-def run(text, balance_of):
+def run(text, heap):
     """Return what a transaction changes in the heap."""
     txn_id, payload = parse_transaction(text)
     name = payload.get("method")
     method = METHODS.get(name) if isinstance(name, str) else None
     if method is None:
         raise Refused(f'"method" is not one of {", ".join(sorted(METHODS))}')
-    changes = method(payload, balance_of)
+    changes = method(payload, heap)
     changes["last"] = {"txn_id": txn_id, "method": name, "amount": payload["amount"]}
     return changes
 
 
 def open_heap():
-    secret = os.environ.get("HEAP_SECRET", "/var/openfaas/secrets/heap-reader")
-    try:
-        with open(secret, encoding="utf-8") as file:
-            credentials = file.read().strip()
-    except (OSError, ValueError) as error:
-        raise HeapUnreadable(f"reading the heap's credentials: {error}") from error
-    return Heap(os.environ.get("HEAP_URL", "http://gateway.openfaas:8080/heap/balance"), credentials)
+    """Return the heap at the URL that came with the call."""
+    url = os.environ.get("Http_X_Heap_Url")
+    if url is None:
+        # A process that was started ahead, before there was a call, has its variables in a file.
+        try:
+            with open(os.environ["DC_REQUEST_FILE"], encoding="utf-8", errors="surrogateescape") as file:
+                variables = dict(entry.split("=", 1) for entry in file.read().split("\0") if entry)
+            url = variables["Http_X_Heap_Url"]
+        except (OSError, KeyError) as error:
+            raise HeapUnreadable("no URL of a heap came with the call: deploy with com.dragonchain.heap") from error
+    return Heap(url)
 
 
 def main():
     try:
-        changes = run(sys.stdin.buffer.read(), open_heap().balance)
+        text = sys.stdin.buffer.read()
+        changes = run(text, open_heap())
     except (Refused, HeapUnreadable) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

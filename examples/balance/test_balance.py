@@ -1,6 +1,5 @@
 """Tests of the balance contract: its rules as functions, and the whole program against a heap that speaks HTTP."""
 
-import base64
 import http.server
 import json
 import os
@@ -16,7 +15,13 @@ sys.dont_write_bytecode = True
 
 import balance  # noqa: E402  (the path must be set first)
 
-CREDENTIALS = "admin:pass:word"
+
+class Accounts(dict):
+    """A heap whose accounts hold what is given."""
+
+    def change(self, account, to):
+        self[account] = to(self.get(account, 0))
+        return self[account]
 
 
 def transaction(payload):
@@ -28,7 +33,7 @@ def transaction(payload):
 
 def run(payload, **accounts):
     """Return the balances that a payload changes, where accounts hold what is given."""
-    changes = balance.run(transaction(payload), lambda account: accounts.get(account, 0))
+    changes = balance.run(transaction(payload), Accounts(accounts))
     changes.pop("last")
     return changes
 
@@ -57,7 +62,7 @@ class Rules(unittest.TestCase):
                 self.assertEqual(run(payload, **accounts), want)
 
     def test_last_tells_the_transaction(self):
-        changes = balance.run(transaction({"method": "deposit", "to": "a", "amount": 3}), lambda _: 0)
+        changes = balance.run(transaction({"method": "deposit", "to": "a", "amount": 3}), Accounts())
         want = {"txn_id": "3a1e2f6c-8b0d-4a57-9c55-0f6d2f7b1e90", "method": "deposit", "amount": 3}
         self.assertEqual(changes["last"], want)
 
@@ -104,30 +109,57 @@ class Rules(unittest.TestCase):
         ]
         for name, text, reason in cases:
             with self.subTest(name), self.assertRaises(balance.Refused) as refused:
-                balance.run(text, lambda _: 0)
+                balance.run(text, Accounts())
             self.assertIn(reason, str(refused.exception))
 
 
 class FakeHeap(http.server.BaseHTTPRequestHandler):
-    """A provider's heap of one contract; a value that is a number is answered as that status."""
+    """A call's view of its heap; a value that is a number is answered as that status."""
 
+    protocol_version = "HTTP/1.1"
     values = {}
+    versions = {}
+    # What another call writes before this one's next write, once.
+    others = {}
 
     def do_GET(self):
-        want = "Basic " + base64.b64encode(CREDENTIALS.encode()).decode()
-        name = self.path.removeprefix("/heap/balance/")
-        if self.headers["Authorization"] != want:
-            self.send_error(401)
-        elif name not in self.values:
-            self.send_error(404)
-        elif isinstance(self.values[name], int):
-            self.send_error(self.values[name])
+        value = self.values.get(self.key())
+        if value is None:
+            self.answer(404)
+        elif isinstance(value, int):
+            self.answer(value)
         else:
-            body = self.values[name].encode()
-            self.send_response(200)
+            self.answer(200, value, {"ETag": self.version()})
+
+    def do_PUT(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        for key, value in self.others.items():
+            self.values[key] = value
+            self.versions[key] = self.versions.get(key, 0) + 1
+        FakeHeap.others = {}
+        there = self.key() in self.values
+        condition = self.headers["If-Match"]
+        if condition != self.version() if there else self.headers["If-None-Match"] != "*":
+            self.answer(412)
+            return
+        self.values[self.key()] = body
+        self.versions[self.key()] = self.versions.get(self.key(), 0) + 1
+        self.answer(204)
+
+    def key(self):
+        return self.path.removeprefix("/call/heap/")
+
+    def version(self):
+        return f'"{self.versions.get(self.key(), 0)}"'
+
+    def answer(self, status, body="", headers={}):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if status != 204:
             self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+        self.end_headers()
+        self.wfile.write(body.encode())
 
     def log_message(self, *_):
         pass
@@ -139,24 +171,22 @@ class Program(unittest.TestCase):
         cls.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), FakeHeap)
         cls.thread = threading.Thread(target=cls.server.serve_forever, args=(0.02,))
         cls.thread.start()
-        cls.secret = tempfile.NamedTemporaryFile("w", suffix=".secret")
-        cls.secret.write(CREDENTIALS + "\n")
-        cls.secret.flush()
 
     @classmethod
     def tearDownClass(cls):
         cls.server.shutdown()
         cls.thread.join()
         cls.server.server_close()
-        cls.secret.close()
 
-    def invoke(self, payload, heap, **environment):
-        FakeHeap.values = heap
-        url = f"http://127.0.0.1:{self.server.server_port}/heap/balance"
+    def url(self):
+        return f"http://127.0.0.1:{self.server.server_port}/call"
+
+    def invoke(self, payload, heap, others={}, **environment):
+        FakeHeap.values, FakeHeap.versions, FakeHeap.others = dict(heap), {}, others
         return subprocess.run(
             [sys.executable, os.path.join(HERE, "balance.py")],
             input=transaction(payload),
-            env={"HEAP_URL": url, "HEAP_SECRET": self.secret.name} | environment,
+            env=environment or {"Http_X_Heap_Url": self.url()},
             capture_output=True,
             text=True,
             timeout=60,
@@ -166,6 +196,15 @@ class Program(unittest.TestCase):
         done = self.invoke({"method": "deposit", "to": "alice", "amount": 20}, {})
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertEqual(json.loads(done.stdout)["account-alice"], 20)
+        self.assertEqual(FakeHeap.values, {"account-alice": "20"})
+
+    def test_started_ahead(self):
+        with tempfile.NamedTemporaryFile("w") as variables:
+            variables.write(f"Http_Path=/\0Http_X_Heap_Url={self.url()}\0Http_Query=a=b\0")
+            variables.flush()
+            done = self.invoke({"method": "deposit", "to": "alice", "amount": 20}, {}, DC_REQUEST_FILE=variables.name)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(json.loads(done.stdout)["account-alice"], 20)
 
     def test_goes_on_from_the_heap(self):
         heap = {"account-alice": "20", "account-bob": "1"}
@@ -173,6 +212,25 @@ class Program(unittest.TestCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         changes = json.loads(done.stdout)
         self.assertEqual((changes["account-alice"], changes["account-bob"]), (15, 6))
+        self.assertEqual(FakeHeap.values, {"account-alice": "15", "account-bob": "6"})
+
+    def test_reads_again_what_another_call_has_changed(self):
+        transfer = {"method": "transfer", "from": "alice", "to": "bob", "amount": 5}
+        cases = [
+            ("the first account", {"account-alice": "7"}, (2, 6)),
+            ("the second account", {"account-bob": "100"}, (15, 105)),
+            ("both", {"account-alice": "6", "account-bob": "2"}, (1, 7)),
+        ]
+        for name, others, want in cases:
+            with self.subTest(name):
+                done = self.invoke(transfer, {"account-alice": "20", "account-bob": "1"}, others)
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                changes = json.loads(done.stdout)
+                self.assertEqual((changes["account-alice"], changes["account-bob"]), want)
+        done = self.invoke({"method": "deposit", "to": "carol", "amount": 5}, {}, {"account-carol": "3"})
+        self.assertEqual(json.loads(done.stdout)["account-carol"], 8)
+        done = self.invoke(transfer, {"account-alice": "20"}, {"account-alice": "4"})
+        self.assertEqual((done.returncode, done.stderr), (1, "Refused: insufficient funds: alice holds 4, 5 asked for\n"))
 
     def test_refusal_prints_no_answer(self):
         done = self.invoke({"method": "transfer", "from": "alice", "to": "bob", "amount": 5}, {"account-alice": "4"})
@@ -183,11 +241,12 @@ class Program(unittest.TestCase):
         deposit = {"method": "deposit", "to": "alice", "amount": 20}
         cases = [
             ("heap breaks", {"account-alice": 500}, {}, "account-alice: status 500"),
+            ("the call has ended", {"account-alice": 410}, {}, "account-alice: status 410"),
             ("value is no balance", {"account-alice": '"moo"'}, {}, "'moo' is not a whole number"),
             ("value is no JSON", {"account-alice": "moo"}, {}, "reading account-alice"),
-            ("wrong credentials", {}, {"HEAP_SECRET": os.devnull}, "status 401"),
-            ("no credentials", {}, {"HEAP_SECRET": "/nowhere"}, "the heap's credentials"),
-            ("nobody listens", {}, {"HEAP_URL": "http://127.0.0.1:1/heap/balance"}, "reading account-alice"),
+            ("no contract", {}, {"HOME": "/"}, "no URL of a heap"),
+            ("no contract, started ahead", {}, {"DC_REQUEST_FILE": os.devnull}, "no URL of a heap"),
+            ("nobody listens", {}, {"Http_X_Heap_Url": "http://127.0.0.1:1/call"}, "GET account-alice"),
         ]
         for name, heap, environment, reason in cases:
             with self.subTest(name):
