@@ -22,7 +22,11 @@ metadata:
     dragonchain.com/dev: "true"
 YAML
 
-values=(--set image.tag=dev)
+# A key for who reads contracts as Dragonchain's SDKs do, made once.
+kubectl get secret -n openfaas chain-clients -o name >/dev/null 2>&1 ||
+	kubectl create secret generic -n openfaas chain-clients --from-literal="DEVKEY=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')" >/dev/null
+
+values=(--set image.tag=dev --set chain.id=dev-chain --set chain.clientKeysSecret=chain-clients)
 [ -n "$EXTERNAL" ] || values+=(--set-string "registries.mirrors.docker\.io=$(devcluster get registry)")
 
 # Helm leaves CRDs alone that exist already.

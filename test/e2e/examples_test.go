@@ -73,17 +73,18 @@ func TestExamples_ImageWithoutACommand(t *testing.T) {
 	}
 }
 
+// balanceSheet is the example as its stack.yml has it.
+func balanceSheet() deployment {
+	d := contract(annotate(deployment{Image: "dragonchain/example-balance:dev"}, annotationMode, "fork"))
+	d = annotate(d, "com.dragonchain.prefork", "1")
+	d = annotate(d, "com.openfaas.retry.codes", "408,409,429,500,502,503,504")
+	d.EnvVars = map[string]string{"exec_timeout": "10s"}
+	return d
+}
+
 func TestExamples_BalanceSheet(t *testing.T) {
 	t.Parallel()
-	name, secret := unique(t, "balance"), unique(t, "reader")
-	makeSecret(t, secret, gateway.user+":"+gateway.password)
-	d := contract(annotate(deployment{Image: "dragonchain/example-balance:dev"}, annotationMode, "fork"))
-	d.Service, d.Secrets = name, []string{secret}
-	d.EnvVars = map[string]string{
-		"HEAP_URL":    "http://gateway.openfaas:8080/heap/" + name,
-		"HEAP_SECRET": "/var/openfaas/secrets/" + secret,
-	}
-	f := deploy(t, d)
+	f := deploy(t, balanceSheet())
 
 	f.call(t, transaction(t, map[string]any{"method": "deposit", "to": "alice", "amount": 20})).is(t, "deposit", http.StatusOK)
 	a := f.call(t, transaction(t, map[string]any{"method": "transfer", "from": "alice", "to": "bob", "amount": 5})).is(t, "transfer", http.StatusOK)
