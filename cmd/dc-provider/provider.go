@@ -176,6 +176,7 @@ func (p *provider) load(ref function.Ref) scaler.Load {
 	l := p.proxy.Load(ref)
 	all := scaler.Load{InFlight: l.InFlight, Waiting: l.Waiting, Last: l.LastActivity, Started: l.Started, CallTime: l.CallTime}
 	if p.peers == nil {
+		all.Queued = p.queued(ref, all)
 		return all
 	}
 	others, partial := p.peers.Load(ref)
@@ -187,7 +188,18 @@ func (p *provider) load(ref function.Ref) scaler.Load {
 		all.Last = others.Last
 	}
 	all.Partial = partial
+	all.Queued = p.queued(ref, all)
 	return all
+}
+
+// queued is how many invocations of a function wait in the queue, which all providers share, beside those that are calls by now. More
+// replicas would not help a serial contract.
+func (p *provider) queued(ref function.Ref, calls scaler.Load) int {
+	f, ok := p.cluster.Lookup(ref)
+	if !ok || f.Policy.Serial {
+		return 0
+	}
+	return max(0, p.contracts.Depth(f.Heap()).Waiting-calls.InFlight-calls.Waiting)
 }
 
 // newPeers makes what tells providers of each other, where there may be several.

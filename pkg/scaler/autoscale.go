@@ -128,14 +128,15 @@ func (u *upTime) measure(now time.Time, policy function.Scale, load Load, cpu fl
 	var figure float64
 	switch policy.Type {
 	case function.ScaleCapacity:
-		figure = (load.CallTime - before.CallTime).Seconds() / over.Seconds()
+		figure = (load.CallTime-before.CallTime).Seconds()/over.Seconds() + float64(load.Queued)
 	case function.ScaleCPU:
 		if !cpuKnown {
 			return
 		}
 		figure = cpu
 	default:
-		figure = float64(load.Started-before.Started) / over.Seconds()
+		// What is queued is to be made within a window.
+		figure = float64(load.Started-before.Started)/over.Seconds() + float64(load.Queued)/windowOf(policy.Type).Seconds()
 	}
 	u.trace.add(now, over, figure, windowOf(policy.Type))
 }

@@ -291,3 +291,21 @@ func TestRecommend_BorderIsNoDance(t *testing.T) {
 		t.Errorf("changes %s", changes(got))
 	}
 }
+
+// TestMeasure_Queue has invocations wait that nobody calls with yet: they count as load, but for the processor.
+func TestMeasure_Queue(t *testing.T) {
+	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for kind, want := range map[function.ScaleType]int{function.ScaleRPS: 10, function.ScaleCapacity: 20, function.ScaleCPU: 1} {
+		policy := function.Scale{Min: 1, Max: 20, Type: kind, Target: 10, Proportion: 1, DownStep: 1}
+		up := &upTime{since: start}
+		var got recommendation
+		for second := range 60 {
+			now := start.Add(time.Duration(second) * time.Second)
+			up.measure(now, policy, Load{Queued: 3000}, 0, true)
+			got = up.trace.recommend(now, situation{policy: policy, replicas: max(1, got.replicas)})
+		}
+		if got.replicas != want {
+			t.Errorf("%s: %d replicas for 3000 in the queue, want %d", kind, got.replicas, want)
+		}
+	}
+}

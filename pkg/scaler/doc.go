@@ -28,7 +28,8 @@
 //
 // The load of a window, divided by target times target-proportion and rounded up, within min and max: the calls that come
 // each second, as their mean over 30 s; the calls that are there, as the highest mean of a second in 45 s; or the processor
-// time that the watchdogs tell of, as its mean over a minute. A burst of calls each second is met in one step. Replicas go one
+// time that the watchdogs tell of, as its mean over a minute. Invocations that are queued count with the calls that are there, or as
+// calls that come within the window; not of a serial contract, which more replicas would not help. A burst of calls each second is met in one step. Replicas go one
 // at a time, or as many as the factor says, 5 s apart, when none has come in the window, when no two rounds of it needed
 // them, and when the others have room for a twentieth more than the load, so that no constant load has one come and go.
 //

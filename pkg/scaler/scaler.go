@@ -25,6 +25,9 @@ const (
 type Load struct {
 	// InFlight is how many calls are at replicas, Waiting how many wait for one.
 	InFlight, Waiting int
+	// Queued is how many more were accepted to be made later, and could be made beside each other. They keep nothing from zero: a
+	// call wakes the function when it is made.
+	Queued int
 	// Last is when a call last came or ended; zero if none did.
 	Last time.Time
 	// Started is how many calls have come so far, and CallTime how long all of them together have been there.

@@ -54,7 +54,7 @@ func (s *Scaler) settleClaimed() {
 			continue
 		}
 		load := s.cfg.Load(c.Ref)
-		calls := load.InFlight + load.Waiting
+		calls := load.InFlight + load.Waiting + load.Queued
 		if steady(now, &f.Policy, c.Since, demand{calls: calls, last: load.Last}) {
 			s.cfg.Log.Info("function gets replicas of its own", "function", c.Ref.Name, "namespace", c.Ref.Namespace, "in_flight", calls)
 			s.cfg.Steady(c.Ref, c.ID)
