@@ -532,6 +532,37 @@ func TestSerial_OneAtATimeInOrder(t *testing.T) {
 	a.wantHeap(map[string]string{"n": fmt.Sprint(3 * rounds)})
 }
 
+// TestSerial_ScheduledInTheSameLine has the clock call between asynchronous calls, and somebody wait for his own behind them.
+func TestSerial_ScheduledInTheSameLine(t *testing.T) {
+	var mu sync.Mutex
+	var order []string
+	a := newAsyncBench(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		if strings.Contains(string(body), `"cron"`) {
+			body = []byte("clock")
+		}
+		order = append(order, string(body))
+		io.WriteString(w, "{}")
+	}, func(p *function.Policy) { p.Serial = true; p.Schedule = function.Schedule{Every: 10 * time.Second} })
+	begin := time.Now()
+	a.invoker.Tick(t.Context(), begin)
+	a.wantAccepted("", "one")
+	a.invoker.Tick(t.Context(), begin.Add(11*time.Second))
+	a.wantAccepted("", "two")
+	a.wantDepth(function.Depth{Waiting: 3})
+	defer a.work()()
+	if answer, _ := a.do(a.request("POST", "three")); answer.StatusCode != 200 {
+		t.Errorf("status %d", answer.StatusCode)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if want := []string{"one", "clock", "two", "three"}; !slices.Equal(order, want) {
+		t.Errorf("the order was %q, want %q", order, want)
+	}
+}
+
 // A sync caller and the queue have the same call id, in one line: neither waits for the other.
 func TestSerial_SameCallBothWays(t *testing.T) {
 	var runs atomic.Int64
