@@ -145,10 +145,15 @@ test-dev: packages tools ## the dev cluster itself: two nodes, kill -9 of each p
 	cd dev/cluster && go test -count=1 -timeout 10m -tags cluster -run TestCluster -v . -root $(DEV)
 
 .PHONY: test-soak
-test-soak: ## the watchdog under 10,000 invocations of every kind, and with bodies of 1 GiB; the stores' queues under 250 kills
+test-soak: ## the watchdog under 10,000 invocations of every kind, and with bodies of 1 GiB; the stores' queues under 250 kills; test-books
 	HEAPSTORETEST_QUEUE_ROUNDS=200 go test -count=1 -timeout 60m -run 'TestBolt/queue:_a_kill' -v ./pkg/heapstore/bolt
 	HEAPSTORETEST_QUEUE_ROUNDS=50 go test -count=1 -timeout 60m -run 'TestPostgres/queue:_a_kill' -v ./pkg/heapstore/postgres
 	go test -count=1 -timeout 10m -run 'TestSoak|LongBodies' -v ./pkg/watchdog -soak 10000 -long
+	@$(MAKE) test-books
+
+.PHONY: test-books
+test-books: ## 10,000 transfers of the balance sheet and 40 kills, serial and with compare-and-set: the books are balanced
+	BOOKS_TRANSFERS=10000 BOOKS_KILLS=40 BOOKS_HTTP=1 go test -count=1 -timeout 60m -run 'TestBooks$$' -v ./cmd/dc-provider
 
 .PHONY: bench
 bench: ## measure ours beside theirs, 10 minutes: SCENARIOS='watchdog/.*' ROUNDS=5, BENCH_FLAGS='-d 3s', -list, -full (an hour)
