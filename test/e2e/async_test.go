@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -143,6 +144,23 @@ func TestAsync_SerialOrder(t *testing.T) {
 		if got := f.heap(t, fmt.Sprintf("%02d", n)); got != fmt.Sprint(n) {
 			t.Errorf("call %d ran as number %s", n, got)
 		}
+	}
+}
+
+// TestAsync_StuckSerialCall has the first call of a serial contract hang: when its time is over it is a dead letter, and the next goes.
+func TestAsync_StuckSerialCall(t *testing.T) {
+	t.Parallel()
+	d := annotate(contract(scripted()), "com.dragonchain.execution-order", "serial")
+	d.EnvVars = map[string]string{"exec_timeout": "2s"}
+	f := deploy(t, d)
+	f.later(t, "stuck", "sleep 600; echo '{\"stuck\": 1}'", nil).is(t, "async call", http.StatusAccepted)
+	f.later(t, "next", `echo '{"next": 1}'`, nil).is(t, "async call", http.StatusAccepted)
+	f.call(t, `echo '{"last": 1}'`).is(t, "sync call behind them", http.StatusOK)
+	if keys := f.heapKeys(t, ""); !slices.Equal(keys, []string{"last", "next"}) {
+		t.Errorf("keys %q, want those of the calls that ended", keys)
+	}
+	if dead := f.awaitDead(t, 1).DeadLetters; dead[0].CallID != "stuck" {
+		t.Errorf("dead letter %+v", dead[0])
 	}
 }
 
