@@ -31,18 +31,32 @@ type route struct {
 
 // rawPrefixes are where a path is data: a function's own path, a heap's key. There // and .. are the caller's, so that
 // the router's redirect to a cleaned path would lose something.
-var rawPrefixes = []string{"/function/", asyncPrefix, "/heap/", chainPrefix, readypush.HeapPath}
+var rawPrefixes = append([]string{callPrefix, chainPrefix}, straightPrefixes...)
+
+// straightPrefixes are those of them below which there is nothing to choose but the method. The router would take a good part of
+// the time in which a key of a heap is read: see heap/get in bench.
+var straightPrefixes = []string{asyncPrefix, heapPrefix, readypush.HeapPath}
+
+const callPrefix = "/function/"
 
 // router answers the routes, and /function/ by invoke.
 func (a *API) router(routes []route, invoke http.Handler) http.Handler {
 	clean, unclean := mux.NewRouter(), mux.NewRouter().SkipClean(true)
-	unclean.PathPrefix("/function/").Handler(a.guardStream(invoke))
+	straight := map[string]byMethod{}
+	calls := a.guardStream(invoke)
 	for _, rt := range routes {
 		var handler http.Handler = a.guard(rt)
 		if rt.signed {
 			handler = a.metrics.measured(rt, a.signed(rt, handler))
 		} else if !rt.open {
 			handler = a.metrics.measured(rt, a.authenticate(handler))
+		}
+		if slices.Contains(straightPrefixes, rt.path) {
+			if straight[rt.path] == nil {
+				straight[rt.path] = byMethod{}
+			}
+			straight[rt.path][rt.method] = handler
+			continue
 		}
 		router := clean
 		if isRaw(rt.path) {
@@ -60,12 +74,36 @@ func (a *API) router(routes []route, invoke http.Handler) http.Handler {
 		}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, callPrefix) {
+			calls.ServeHTTP(w, r)
+			return
+		}
+		for _, prefix := range straightPrefixes {
+			if strings.HasPrefix(r.URL.Path, prefix) {
+				straight[prefix].ServeHTTP(w, r)
+				return
+			}
+		}
 		if isRaw(r.URL.Path) {
 			unclean.ServeHTTP(w, r)
 			return
 		}
 		clean.ServeHTTP(w, r)
 	})
+}
+
+// byMethod are the handlers of one prefix; nil is that of a prefix which this listener does not have.
+type byMethod map[string]http.Handler
+
+func (m byMethod) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch handler := m[r.Method]; {
+	case handler != nil:
+		handler.ServeHTTP(w, r)
+	case m == nil:
+		http.NotFound(w, r)
+	default:
+		w.WriteHeader(http.StatusMethodNotAllowed)
+	}
 }
 
 func isRaw(path string) bool {

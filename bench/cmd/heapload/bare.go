@@ -17,7 +17,7 @@ type bare struct{ db *bbolt.DB }
 
 // openBare opens a file. full, if it is not 0, is how many callers make a batch full, so that it is not waited for others.
 func openBare(file string, full int) (store, error) {
-	db, err := bbolt.Open(file, 0o600, &bbolt.Options{FreelistType: bbolt.FreelistMapType})
+	db, err := bbolt.Open(file, 0o600, nil) // its defaults are the faster ones here
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,8 @@
 //	/echo      answers with the body, when it has come whole: not every proxy takes an answer before it has sent everything
 //	/sleep     answers "hello world" after 100 ms
 //	/members   answers a JSON object of four members, which a contract's heap takes for four keys
-//	/nothing   answers an empty one
+//	/unwritten answers the same four, and a fifth one that keeps all of them out of the heap
+//	/nothing   answers an object of no member
 //
 // The rest of the path does not matter, so that /function/NAME/echo is the same as /echo.
 package main
@@ -21,7 +22,10 @@ import (
 
 const (
 	sleep   = 100 * time.Millisecond
-	members = `{"balance":1000,"last":"2026-01-02T03:04:05Z","name":"somebody","nonce":1}` + "\n"
+	values  = `"balance":1000,"last":"2026-01-02T03:04:05Z","name":"somebody","nonce":1}` + "\n"
+	members = "{" + values
+	// unwritten is an answer that a contract's caller gets and its heap does not.
+	unwritten = `{"OUTPUT_TO_HEAP":false,` + values
 )
 
 func main() {
@@ -54,6 +58,8 @@ func serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasSuffix(r.URL.Path, "/members"):
 		kind, text = "application/json", members
+	case strings.HasSuffix(r.URL.Path, "/unwritten"):
+		kind, text = "application/json", unwritten
 	case strings.HasSuffix(r.URL.Path, "/nothing"):
 		kind, text = "application/json", "{}\n"
 	}

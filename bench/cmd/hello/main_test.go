@@ -18,7 +18,7 @@ func TestServe(t *testing.T) {
 		{"/function/f0", "", "hello world\n"},
 		{"/function/f0/echo", long, long},
 		{"/sleep", "moo", "hello world\n"},
-		{"/function/contract/members", "{}", members}, {"/nothing", "moo", "{}\n"},
+		{"/function/contract/members", "{}", members}, {"/unwritten", "{}", unwritten}, {"/nothing", "moo", "{}\n"},
 	} {
 		started := time.Now()
 		answer, err := http.Post(server.URL+tt.path, "text/plain", strings.NewReader(tt.body))

@@ -479,8 +479,12 @@ func testQueueLineLeft(t *testing.T, d Driver) {
 		t.Errorf("who leaves gets %v", err)
 	}
 	third := standInLine(t.Context(), s, h)
-	if err := s.Settle(t.Context(), h, first, function.Settlement{}); err != nil {
+	// A commit that writes nothing ends a turn as well as any other.
+	if err := s.Commit(t.Context(), h, function.Commit{Leave: &first}); err != nil {
 		t.Fatal(err)
+	}
+	if err := s.Commit(t.Context(), h, function.Commit{Leave: &first}); !errors.Is(err, heapstore.ErrLeaseLost) {
+		t.Errorf("a turn ends twice: %v", err)
 	}
 	if err := s.Settle(t.Context(), h, third.turn(t), function.Settlement{}); err != nil {
 		t.Fatal(err)
