@@ -15,9 +15,9 @@ var (
 // bare is bbolt with nothing around it.
 type bare struct{ db *bbolt.DB }
 
-// openBare opens a file. full, if it is not 0, is how many callers make a batch full, so that it is not waited for others.
+// openBare opens a file with bbolt's own defaults. full, if it is not 0, is how many callers make a batch full, so that it is not waited for others.
 func openBare(file string, full int) (store, error) {
-	db, err := bbolt.Open(file, 0o600, nil) // its defaults are the faster ones here
+	db, err := bbolt.Open(file, 0o600, nil)
 	if err != nil {
 		return nil, err
 	}
