@@ -37,10 +37,10 @@ const (
 
 // options are what the command line says.
 type options struct {
-	store, file, profile string
-	callers, drop        int
-	recorded             bool
-	warmup, duration     time.Duration
+	store, profile   string
+	callers, drop    int
+	recorded         bool
+	warmup, duration time.Duration
 }
 
 // commit is what one caller makes permanent at once.
