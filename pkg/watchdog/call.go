@@ -74,6 +74,7 @@ func (m *forkMode) run(ctx context.Context, v requestVars, stdin []byte) ([]byte
 	if c := m.reserve.claim(); c != nil {
 		c.request, c.requested = hand(c.request, v.file)
 		c.stdin, c.fed = hand(c.stdin, stdin)
+		c.proc.lookAhead()
 		return m.complete(ctx, c)
 	}
 	return m.runNew(ctx, v, stdin)
@@ -136,6 +137,7 @@ func (m *forkMode) startCall(v requestVars, hasInput bool) (*call, error) {
 		c.stdin, _ = hand(c.stdin, nil)
 	}
 	c.request, c.requested = hand(c.request, v.file)
+	c.proc.lookAhead()
 	c.follow()
 	return c, nil
 }

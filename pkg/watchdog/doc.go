@@ -156,7 +156,8 @@
 //     A body that is refused is read on and thrown away for 5 s at most, so that a caller who sends all of it sees why.
 //   - The limit of an invocation counts from its headers, so that reading its body is part of it.
 //   - write_timeout is no limit unless it is set, and 0 means none.
-//   - A connection to the function waits until it listens, up to 30 s. With a ready_path it waits for that; readiness does too.
+//   - A connection to the function waits until it listens, up to 30 s, or a second once the end is drained. With a ready_path it waits for
+//     that; readiness does too.
 //     Every probe of /_/ready asks the process: it opens a connection, or gets the ready_path.
 //   - A process of mode http that exits, even with status 0, ends the watchdog with an error.
 //   - /_/ready and /_/usage are never the function's; paths reach the function as they were sent.

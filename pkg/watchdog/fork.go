@@ -363,6 +363,9 @@ func (m *forkMode) note(r *http.Request, status int, bytes int64, err error, too
 	case m.cfg.AccessLog && !strings.HasPrefix(r.UserAgent(), prober):
 		level = slog.LevelInfo
 	}
+	if !m.log.Enabled(r.Context(), level) {
+		return // before its words are made
+	}
 	m.log.Log(r.Context(), level, "invocation ended", "method", r.Method, "path", r.URL.Path,
 		"call_id", r.Header.Get("X-Call-Id"), "status", status, "bytes", bytes, errAttr(err), "duration_seconds", took.Seconds())
 }

@@ -45,18 +45,65 @@ func TestProcess_LookForMembers(t *testing.T) {
 			t.Fatal("the session has no two members")
 		}
 	}
-	p.started = time.Now().Add(time.Hour) // so that it is quick
+	p.looked.at = time.Now().Add(time.Hour) // so that it is quick
 	near := p.lookForMembers()
-	p.started = time.Time{}
+	p.looked.at = time.Time{}
 	far := p.lookForMembers()
 	slices.Sort(far)
 	if len(near) != 2 || !slices.Equal(near, far) {
 		t.Errorf("by their numbers %v, in /proc %v", near, far)
 	}
-	p.started = time.Now().Add(time.Hour)
+	p.looked.at = time.Now().Add(time.Hour)
 	p.signal(syscall.SIGKILL)
 	p.end()
 	waitGone(t, "98764.1")
+}
+
+// A look ahead knows who was there, and who has come since is found by his number.
+func TestProcess_LookAhead(t *testing.T) {
+	ps := &processes{}
+	prog, err := findProgram([]string{"sh", "-mc", "sleep 98764.4 & read go; sleep 98764.4 & sleep 98764.4 & wait"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdin, childs, err := inPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	p, err := ps.start(prog, nil, childs, 1, 2)
+	closeFD(childs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.end()
+	await := func(members int) {
+		t.Helper()
+		for deadline := time.Now().Add(patience); len(sessionMembers(p.pid)) < members; {
+			if time.Now().After(deadline) {
+				t.Fatalf("the session has not %d members", members)
+			}
+		}
+	}
+	await(1)
+	p.lookAhead()
+	before := sessionMembers(p.pid)
+	if !slices.Equal(p.looked.seen, before) {
+		t.Errorf("looked %+v, members %v", p.looked, before)
+	}
+	if _, err := stdin.WriteString("go\n"); err != nil {
+		t.Fatal(err)
+	}
+	await(3)
+	p.looked.at = time.Now().Add(time.Hour) // so that it is quick
+	near, far := p.lookForMembers(), sessionMembers(p.pid)
+	slices.Sort(near)
+	slices.Sort(far)
+	if len(near) != 3 || !slices.Equal(near, far) {
+		t.Errorf("by what is known %v, in /proc %v", near, far)
+	}
+	p.end()
+	waitGone(t, "98764.4")
 }
 
 // What a quick process leaves behind in its session, in whatever group, ends with it.

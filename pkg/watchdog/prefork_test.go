@@ -230,6 +230,50 @@ func TestPrefork_Limits(t *testing.T) {
 	waitGone(t, "sleep\x0098763.1") // not the script, which the next one that waits has in its command line
 }
 
+// What a process has started in its session ends with its invocation, whether that came before its request or after it.
+func TestPrefork_NothingOutlivesItsInvocation(t *testing.T) {
+	const script = "sleep 98763.5 >/dev/null 2>&1 & read what; sleep 98763.6 >/dev/null 2>&1 & echo $what"
+	for _, mode := range []string{"fork", "streaming"} {
+		f := serve(t, argv("sh", "-mc", script), "mode="+mode, "DC_DIALECT=native", "DC_PREFORK=1")
+		for range 10 {
+			pid := f.waitWaiting(1)[0]
+			for deadline := time.Now().Add(patience); len(sessionMembers(pid)) == 0; {
+				if time.Now().After(deadline) {
+					t.Fatal("the process has started nothing")
+				}
+			}
+			if got := f.do("POST", "/", "go\n"); got.status != 200 || got.body != "go\n" {
+				t.Fatalf("%s: %+v", mode, got)
+			}
+			waitSessionEnded(t, pid)
+		}
+		if err := f.stop(); err != nil {
+			t.Error(err)
+		}
+		waitGone(t, "sleep\x0098763.5")
+		waitGone(t, "sleep\x0098763.6")
+	}
+}
+
+// waitSessionEnded waits until nobody of a session lives. What is a zombie is for process 1 to take, in its own time.
+func waitSessionEnded(t *testing.T, leader int) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		var alive []int
+		for _, pid := range sessionMembers(leader) {
+			if state, _ := processState(pid); state != "" && state != "Z" && state != "X" {
+				alive = append(alive, pid)
+			}
+		}
+		if len(alive) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%v outlive their invocation", alive)
+		}
+	}
+}
+
 // An invocation that takes long is no reason to have fewer processes waiting.
 func TestPrefork_ReplacedDuringALongInvocation(t *testing.T) {
 	f := serve(t, sh("cat; echo begun >&2; while [ -e "+t.TempDir()+" ]; do sleep 0.05; done"), "DC_PREFORK=1")

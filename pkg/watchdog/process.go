@@ -33,10 +33,10 @@ type processes struct {
 
 // process is one process of the function, with its group and session.
 type process struct {
-	pid     int
-	started time.Time // before it was
-	among   *processes
-	handle  *os.File // its pidfd, which tells the poller of its exit; nil if the kernel has none
+	pid    int
+	looked look // for what is in its session besides
+	among  *processes
+	handle *os.File // its pidfd, which tells the poller of its exit; nil if the kernel has none
 
 	noticed sync.Once
 	done    chan struct{} // closed when the leader has exited, once somebody has asked
@@ -83,7 +83,7 @@ func (ps *processes) start(p program, environ []string, fds ...int) (*process, e
 	for i, fd := range fds {
 		files[i] = uintptr(fd)
 	}
-	started, handle := time.Now(), -1
+	before, handle := time.Now(), -1
 	pid, err := syscall.ForkExec(p.path, p.argv, &syscall.ProcAttr{
 		Env:   environ,
 		Files: files,
@@ -92,7 +92,7 @@ func (ps *processes) start(p program, environ []string, fds ...int) (*process, e
 	if err != nil {
 		return nil, &os.PathError{Op: "fork/exec", Path: p.path, Err: err}
 	}
-	proc := &process{pid: pid, started: started, done: make(chan struct{}), among: ps}
+	proc := &process{pid: pid, looked: look{at: before, last: pid}, done: make(chan struct{}), among: ps}
 	if handle >= 0 {
 		proc.handle = nonblocking(handle)
 	}

@@ -104,6 +104,13 @@ func serverProgram(args []string) {
 		fmt.Println("begun")
 		w.Write(make([]byte, 30<<20))
 	})
+	mux.HandleFunc("/endless", func(w http.ResponseWriter, r *http.Request) {
+		for buf := make([]byte, 32<<10); ; {
+			if _, err := w.Write(buf); err != nil {
+				return
+			}
+		}
+	})
 	mux.HandleFunc("/abort", func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) })
 	mux.HandleFunc("/break", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, "half")

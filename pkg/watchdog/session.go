@@ -35,15 +35,37 @@ func (p *process) killSession() {
 	}
 }
 
-// lookForMembers is sessionMembers, without reading all of /proc where the numbers that were given out since the leader's start are few:
-// its descendants have numbers among these. After most invocations there are none.
+// look is what was seen of a session at some moment. Who is in it later has been seen, or has a higher number.
+type look struct {
+	at   time.Time // before it was
+	last int       // the number that was given out last
+	seen []int     // the members, except the leader
+}
+
+// lookAhead looks at the session of a process that is busy, so that its end, when its caller waits, needs no look at all of /proc. It must
+// not be called once the process may be ended.
+func (p *process) lookAhead() {
+	at, last := time.Now(), lastPID()
+	if last == 0 {
+		return
+	}
+	p.looked = look{at: at, last: last, seen: sessionMembers(p.pid)}
+}
+
+// lookForMembers is sessionMembers, without reading all of /proc where the numbers that were given out since the last look, or the leader's
+// start, are few: whoever came since has a number among these. After most invocations there are none.
 func (p *process) lookForMembers() (pids []int) {
-	last := lastPID()
-	few := last >= p.pid && last-p.pid <= mostBetween
-	if !few || time.Since(p.started) > quickEnd || !p.among.manyNumbers() {
+	last, from := lastPID(), p.looked.last
+	few := last >= from && last-from <= mostBetween
+	if !few || time.Since(p.looked.at) > quickEnd || !p.among.manyNumbers() {
 		return sessionMembers(p.pid)
 	}
-	for pid := p.pid + 1; pid <= last; pid++ {
+	for _, pid := range p.looked.seen {
+		if sessionOf(pid) == p.pid {
+			pids = append(pids, pid)
+		}
+	}
+	for pid := from + 1; pid <= last; pid++ {
 		if sessionOf(pid) == p.pid {
 			pids = append(pids, pid)
 		}

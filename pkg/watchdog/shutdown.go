@@ -42,6 +42,9 @@ func drainTime(cfg *Config) time.Duration {
 // carried a request yet gets a moment to, and so does one whose last answer has just ended.
 func (w *Watchdog) drain(ln net.Listener, limit time.Duration) {
 	_ = ln.Close() // fails only if it is closed already
+	if m, ok := w.mode.(*httpMode); ok {
+		m.up.hurry()
+	}
 	deadline, moment := time.After(limit), time.After(firstBytes)
 	if w.front != nil {
 		// First, for it hands connections over.

@@ -199,6 +199,28 @@ func TestShutdown_SocketsLeftOpen(t *testing.T) {
 	}
 }
 
+// Whoever waits for a process that does not listen yet is told so, rather than holding up the end until it is cut off.
+func TestShutdown_BeforeTheProcessListens(t *testing.T) {
+	f := serveHTTP(t, []string{"-delay=1h"})
+	f.drainLimit = time.Hour
+	answered := make(chan answer, 1)
+	go func() { answered <- f.do("POST", "/", "early") }()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		if n, _ := f.inFlight.counts(); n == 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the request does not come")
+		}
+	}
+	if err := f.stop(); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	if got := <-answered; got.status != 503 || got.header.Get("Retry-After") == "" {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestDrainTime(t *testing.T) {
 	for _, r := range []struct{ write, exec, want time.Duration }{
 		{0, 0, defaultDrain},

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"flag"
+	"fmt"
 	"hash"
 	"io"
 	"net"
@@ -21,7 +22,7 @@ import (
 	"time"
 )
 
-var long = flag.Bool("long", false, "stream bodies of 1 GiB, not of 256 MiB")
+var long = flag.Bool("long", false, "stream bodies of 1 GiB, not of 128 MiB")
 
 func TestStreamingMode(t *testing.T) {
 	checkRules(t, []string{"mode=streaming"}, append(forkedRules, []rule{
@@ -317,12 +318,16 @@ var block = bytes.Repeat([]byte("0123456789abcde\n"), 4096)
 
 // Bodies of any length pass both ways in the same memory.
 func TestStreamingMode_LongBodies(t *testing.T) {
-	size := int64(256 << 20)
+	longBodies(t, serve(t, "fprocess=cat", "mode=streaming", "exec_timeout=0"), "/", "")
+}
+
+// longBodies sends a body through f to a path that gives it back, behind some words, and watches the memory of this process meanwhile.
+func longBodies(t *testing.T, f *fixture, path, words string) {
+	size := int64(128 << 20)
 	if *long {
 		size = 1 << 30
 	}
-	f := serve(t, "fprocess=cat", "mode=streaming", "exec_timeout=0")
-	f.do("POST", "/", "warm") // what is allocated once is
+	f.do("POST", path, "warm") // what is allocated once is
 	runtime.GC()
 	var before runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -335,7 +340,7 @@ func TestStreamingMode_LongBodies(t *testing.T) {
 			most.Store(max(most.Load(), now.HeapInuse+now.StackInuse))
 		}
 	}}
-	req, err := http.NewRequestWithContext(context.Background(), "POST", f.url, body)
+	req, err := http.NewRequestWithContext(context.Background(), "POST", f.url+path, body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -345,6 +350,9 @@ func TestStreamingMode_LongBodies(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
+	if _, err := io.CopyN(io.Discard, res.Body, int64(len(words))); err != nil {
+		t.Fatal(err)
+	}
 	got := sha256.New()
 	n, err := io.Copy(got, res.Body)
 	if n != size || err != nil || !bytes.Equal(got.Sum(nil), body.sum.Sum(nil)) {
@@ -355,6 +363,58 @@ func TestStreamingMode_LongBodies(t *testing.T) {
 	} else {
 		t.Logf("memory grew by %d KiB at most while %d MiB passed", grown>>10, size>>20)
 	}
+}
+
+// Callers that read nothing of an answer without end, and callers whose body stands still, cost their buffers and no more.
+func TestSlowCallers_Memory(t *testing.T) {
+	const callers, most = 40, 512 << 10 // bytes for each
+	stall := "POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n20000\r\n" + strings.Repeat("x", 0x20000) + "\r\n5\r\nx"
+	for name, r := range map[string]struct {
+		serve   func(t *testing.T) *fixture
+		request string
+	}{
+		"streaming, read nothing": {func(t *testing.T) *fixture { return serve(t, "fprocess=yes", "mode=streaming", "exec_timeout=0") },
+			"GET / HTTP/1.1\r\nHost: x\r\n\r\n"},
+		"streaming, stall":   {func(t *testing.T) *fixture { return serve(t, "fprocess=wc", "mode=streaming", "exec_timeout=0") }, fmt.Sprintf(stall, "/")},
+		"http, read nothing": {func(t *testing.T) *fixture { return serveHTTP(t, nil) }, "GET /endless HTTP/1.1\r\nHost: x\r\n\r\n"},
+		"http, stall":        {func(t *testing.T) *fixture { return serveHTTP(t, nil) }, fmt.Sprintf(stall, "/slow?for=1s")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := r.serve(t)
+			runtime.GC()
+			runtime.GC() // the pools of what ran before give up what they hold at the second
+			before := live()
+			for range callers {
+				f.raw(r.request)
+			}
+			for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+				if n, _ := f.inFlight.counts(); n == callers {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatal("the requests do not come")
+				}
+			}
+			var grown int64
+			for range 20 { // what is held grows until everybody waits
+				time.Sleep(10 * time.Millisecond)
+				runtime.GC()
+				grown = max(grown, live()-before)
+			}
+			t.Logf("%d KiB for each caller", grown/callers>>10)
+			if grown > callers*most {
+				t.Errorf("memory grew by %d KiB for %d callers", grown>>10, callers)
+			}
+			f.drainLimit = 10 * time.Millisecond
+		})
+	}
+}
+
+// live is what of its heap and its stacks this process used at the last collection, and since.
+func live() int64 {
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	return int64(mem.HeapAlloc + mem.StackInuse)
 }
 
 // A body that nobody reads is thrown away, so that its caller comes to the end of it and can read the answer.

@@ -44,6 +44,7 @@ type upstream struct {
 	life    life
 	changed chan struct{} // closed at the next change of state
 	turned  chan struct{} // closed when it becomes able to serve, or unable
+	hurried chan struct{} // closed when nobody may wait for long any more
 
 	// What follows is used with a park time only.
 
@@ -71,7 +72,8 @@ func (e *wakeError) Unwrap() error { return e.err }
 
 // newUpstream describes the server at base. readyPath may be empty.
 func newUpstream(base *url.URL, readyPath string, log *slog.Logger) *upstream {
-	u := &upstream{address: base.Host, log: log, hold: bootHold, changed: make(chan struct{}), turned: make(chan struct{}), used: time.Now(), wake: &wake{}}
+	u := &upstream{address: base.Host, log: log, hold: bootHold, changed: make(chan struct{}), turned: make(chan struct{}),
+		hurried: make(chan struct{}), used: time.Now(), wake: &wake{}}
 	if readyPath != "" {
 		u.ready = strings.TrimSuffix(base.String(), "/") + readyPath
 		u.client = &http.Client{
@@ -175,6 +177,10 @@ func (u *upstream) tellLocked(was lifeState) {
 		u.turned = make(chan struct{})
 	}
 }
+
+// hurry: the watchdog ends, and whoever waits for a process that does not listen yet waits for lastAnswers at most from now on: it may
+// never listen, and would hold up the end in vain. It may be called once.
+func (u *upstream) hurry() { close(u.hurried) }
 
 // enter keeps the process from being parked until leave, which must follow whatever enter returns. If the process is parked, enter has
 // it started and waits for it. The error is errEnded, errBooting, a *wakeError, or the cause of ctx's end.
@@ -359,6 +365,7 @@ func (u *upstream) check(ctx context.Context) bool {
 func (u *upstream) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	patience := time.NewTimer(u.hold)
 	defer patience.Stop()
+	hurried := u.hurried
 	for {
 		state, change := u.now()
 		switch state {
@@ -377,6 +384,9 @@ func (u *upstream) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 			return nil, context.Cause(ctx)
 		case <-patience.C:
 			return nil, fmt.Errorf("%w at %s", errBooting, u.address)
+		case <-hurried:
+			hurried = nil
+			patience.Reset(min(u.hold, lastAnswers))
 		case <-change:
 		}
 	}

@@ -120,6 +120,19 @@ func TestUpstream_Dial(t *testing.T) {
 			}
 		})
 	}
+	t.Run("booting as the end comes", func(t *testing.T) {
+		u := newUpstream(&url.URL{Host: ln.Addr().String()}, "", slog.New(slog.DiscardHandler))
+		go u.hurry()
+		if _, err := u.dial(context.Background(), "", ""); !errors.Is(err, errBooting) {
+			t.Errorf("%v", err)
+		}
+		go u.heard() // a late one is still served
+		conn, err := u.dial(context.Background(), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+	})
 	t.Run("given up", func(t *testing.T) {
 		u := newUpstream(&url.URL{Host: "127.0.0.1:1"}, "", slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(context.Background())
