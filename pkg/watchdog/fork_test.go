@@ -113,7 +113,7 @@ func TestForkMode(t *testing.T) {
 			body: "12345", status: 200, want: "12345"},
 		{name: "output too long", environ: []string{"fprocess=printf 123456", "fork_output_bytes=5"}, status: 500,
 			want: "the function's output is longer than fork_output_bytes allows\n", wantLog: "status=500"},
-		{name: "output without end", environ: []string{"fprocess=yes"}, status: 500, wantMatch: "fork_output_bytes"},
+		{name: "output without end", environ: []string{"fprocess=yes", "fork_output_bytes=1000000"}, status: 500, wantMatch: "fork_output_bytes"},
 
 		{name: "output of a background process", environ: []string{sh("(sleep 0.1; echo late) & echo early")}, status: 200, want: "early\nlate\n"},
 		{name: "write_debug", environ: []string{"fprocess=cat", "write_debug=true"}, body: "hello", status: 200, want: "hello", stdout: "hello\n"},
