@@ -145,7 +145,9 @@ test-dev: packages tools ## the dev cluster itself: two nodes, kill -9 of each p
 	cd dev/cluster && go test -count=1 -timeout 10m -tags cluster -run TestCluster -v . -root $(DEV)
 
 .PHONY: test-soak
-test-soak: ## the watchdog under 10,000 invocations of every kind, and with bodies of 1 GiB; the stores' queues under 250 kills; test-books
+test-soak: ## the watchdog under 10,000 invocations of every kind, and with bodies of 1 GiB; providers and stores under 250 kills each, and power cuts; test-books
+	go test -C test/model -count=1 -timeout 60m -v . -bolt 200 -postgres 50
+	BOLT_POWER_CUTS=10000 go test -count=1 -timeout 60m -run TestPowerLoss -v ./pkg/heapstore/bolt
 	HEAPSTORETEST_QUEUE_ROUNDS=200 go test -count=1 -timeout 60m -run 'TestBolt/queue:_a_kill' -v ./pkg/heapstore/bolt
 	HEAPSTORETEST_QUEUE_ROUNDS=50 go test -count=1 -timeout 60m -run 'TestPostgres/queue:_a_kill' -v ./pkg/heapstore/postgres
 	go test -count=1 -timeout 10m -run 'TestSoak|LongBodies' -v ./pkg/watchdog -soak 10000 -long

@@ -31,7 +31,7 @@ if [ "${1:-}" = bench ]; then
 	)
 fi
 
-[ "${1:-}" != --tests ] || needs+=(postgresql:initdb)
+[ "${1:-}" != --tests ] || needs+=(postgresql:initdb strace:/usr/bin/strace)
 
 command -v go >/dev/null || { echo "missing: Go 1.26 or newer (https://go.dev/dl/)" >&2; exit 1; }
 

@@ -1,0 +1,128 @@
+package model
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dragonchain/dc-provider/pkg/heapstore/postgres/postgrestest"
+)
+
+var (
+	boltRounds     = flag.Int("bolt", 5, "how many providers are killed that have a bbolt file; see the Makefile's test-soak")
+	postgresRounds = flag.Int("postgres", 2, "how many that have a database")
+)
+
+// provider is the real program, compiled.
+var provider string
+
+func TestMain(m *testing.M) {
+	if os.Getenv(contractsVariable) != "" {
+		fmt.Fprintln(os.Stderr, "contracts:", runContracts())
+		os.Exit(1)
+	}
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	folder, err := os.MkdirTemp("", "model")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(folder)
+	provider = filepath.Join(folder, "dc-provider")
+	// As `make build` compiles it, so that each has the other's packages from the cache.
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", provider, "./cmd/dc-provider")
+	build.Dir = filepath.Join("..", "..")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build the provider: %v: %s\n", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+func TestModel_Bolt(t *testing.T) { testModel(t, "", 4, *boltRounds) }
+
+func TestModel_Postgres(t *testing.T) {
+	server, err := postgrestest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	// What a dead provider had begun stays its own for the time of a lease. With so many contracts each rests meanwhile.
+	testModel(t, "postgres://postgres@/postgres?host="+filepath.Dir(server.Socket()), 16, *postgresRounds)
+}
+
+const clients = 8
+
+func testModel(t *testing.T, store string, pairs, rounds int) {
+	var contracts []string
+	for n := range pairs {
+		contracts = append(contracts, fmt.Sprint("s", n), fmt.Sprint("p", n))
+	}
+	w, h := newWorld(t, store, contracts), newHistory(t)
+	defer w.showLog()
+	for round := range rounds {
+		w.round(h, contracts[round%pairs*2], contracts[round%pairs*2+1])
+	}
+	stop := w.provide()
+	defer stop()
+	w.settle(h)
+	final := w.heaps()
+	w.check(h, final)
+	synced, queued, open := 0, 0, 0
+	for _, c := range h.calls {
+		switch {
+		case c.done == 0:
+			open++
+		case c.async:
+			queued++
+		default:
+			synced++
+		}
+	}
+	t.Logf("%d providers killed in %v: %d calls answered, %d accepted, %d not known to their callers, %d repeats, %d reads, %d transactions; other statuses: %v",
+		rounds, h.now().Round(time.Second), synced, queued, open, h.repeats, len(h.reads), len(w.chain.got), h.refused)
+	if rounds > 0 && (synced < rounds || queued < rounds/2) {
+		t.Errorf("%d calls answered and %d accepted in %d rounds: too few to tell anything", synced, queued, rounds)
+	}
+}
+
+// round has clients call two contracts of a provider that is killed at a random moment.
+func (w *world) round(h *history, serial, parallel string) {
+	ctx, end := context.WithCancel(w.t.Context())
+	defer end()
+	kill := w.provide()
+	defer kill()
+	var all sync.WaitGroup
+	for range clients {
+		all.Go(func() { w.behave(ctx, h, serial, parallel) })
+	}
+	life := time.Duration(rand.IntN(300)) * time.Millisecond
+	if rand.IntN(5) > 0 {
+		starting, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		if err := w.awaitProvider(starting); err != nil {
+			w.t.Fatal(err)
+		}
+		life += 50 * time.Millisecond
+		life += time.Duration(rand.IntN(500)) * time.Millisecond
+	}
+	pause(ctx, life)
+	kill()
+	end()
+	all.Wait()
+}
