@@ -382,7 +382,11 @@ func (p *provider) run(ctx context.Context) error {
 	serving, stopServing := context.WithCancelCause(ctx)
 	defer stopServing(nil)
 	context.AfterFunc(background, func() { stopServing(errPartFailed) })
-	err := p.serve(serving, p.api.Gateway(), p.api.Provider(), p.proxy.ServeExchange, func(until context.Context) error {
+	known := func(h http.Handler) http.Handler {
+		return afterSync(p.cluster.Synced(), p.cfg.wakeTimeout, handlers.ErrorWriter(p.log), h)
+	}
+	calls := callsAfterSync(p.cluster.Synced(), p.proxy.ServeExchange)
+	err := p.serve(serving, known(p.api.Gateway()), known(p.api.Provider()), calls, func(until context.Context) error {
 		p.api.Drain()
 		return handOver(until)
 	})

@@ -23,8 +23,8 @@ const internalHeader = "X-OpenFaaS-Internal"
 var (
 	// errQuery: a parameter of a query cannot be read and OpenFaaS answers so with 422.
 	errQuery = errors.New("bad query")
-	// errUnhealthy: the provider cannot do its work.
-	errUnhealthy = errors.New("unhealthy")
+	// ErrUnhealthy: the provider cannot do its work.
+	ErrUnhealthy = errors.New("unhealthy")
 )
 
 // statusClientGone is nginx's: nobody reads it but logs and metrics.
@@ -97,7 +97,7 @@ var table = []row{
 	{is: errRefused, status: http.StatusUnauthorized, text: errRefused.Error()},
 	{is: errNotReady, status: http.StatusServiceUnavailable, text: errNotReady.Error()},
 	{is: errTooManyPushes, status: http.StatusTooManyRequests, retry: pushAgainSeconds},
-	{is: errUnhealthy, status: http.StatusServiceUnavailable},
+	{is: ErrUnhealthy, status: http.StatusServiceUnavailable},
 	{is: function.ErrInvalid, status: http.StatusBadRequest},
 	{is: function.ErrNotFound, status: http.StatusNotFound},
 	{is: function.ErrExists, status: http.StatusConflict},

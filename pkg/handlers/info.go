@@ -30,7 +30,7 @@ func (a *API) info() types.ProviderInfo {
 
 func (a *API) health(w http.ResponseWriter, r *http.Request) error {
 	if err := a.cfg.Healthy(r.Context()); err != nil {
-		return fmt.Errorf("%w: %w", errUnhealthy, err)
+		return fmt.Errorf("%w: %w", ErrUnhealthy, err)
 	}
 	return answered(w, http.StatusOK, nil)
 }

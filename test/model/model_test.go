@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -96,6 +97,10 @@ func testModel(t *testing.T, store string, pairs, rounds int) {
 	}
 	t.Logf("%d providers killed in %v: %d calls answered, %d accepted, %d not known to their callers, %d repeats, %d reads, %d transactions; other statuses: %v",
 		rounds, h.now().Round(time.Second), synced, queued, open, h.repeats, len(h.reads), len(w.chain.got), h.refused)
+	// A provider that has just started knows all functions, or has its callers wait.
+	if h.refused[http.StatusNotFound] > 0 {
+		t.Errorf("%d calls were told that there is no such function", h.refused[http.StatusNotFound])
+	}
 	if rounds > 0 && (synced < rounds || queued < rounds/2) {
 		t.Errorf("%d calls answered and %d accepted in %d rounds: too few to tell anything", synced, queued, rounds)
 	}
