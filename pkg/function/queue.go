@@ -44,6 +44,8 @@ type Lease struct {
 type Leased struct {
 	Item
 	Lease Lease
+	// Lost is how often it was begun by a provider that never told how it ended: one that died, as a rule.
+	Lost int
 }
 
 // Settlement says what becomes of an item that was tried. The zero Again and Bury let it leave the queue.

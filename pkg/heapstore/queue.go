@@ -45,7 +45,8 @@ var (
 // disk. An item goes with its function's record, by Store.Drop, and no lease outlives that.
 //
 // A lease ends by Settle, by a Commit that leaves it, by Drop, or because its provider died: at once where the store has one
-// provider, after the driver's lease time where it is shared. The item may then be leased again.
+// provider, after the driver's lease time where it is shared. The item may then be leased again, and Leased.Lost counts one more if
+// its provider died.
 type Queue interface {
 	// Enqueue adds an item and returns when it is on the disk; ID, Attempts and Reason are not the caller's to give. The error
 	// wraps ErrQueueFull, or function.ErrExists if an invocation with the same call id waits already. It keeps nothing of item.

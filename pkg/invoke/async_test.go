@@ -843,3 +843,49 @@ func FuzzCheckSchedule(f *testing.F) {
 		}
 	})
 }
+
+// deadly is a queue that tells of deaths of providers at its invocations.
+type deadly struct {
+	invoke.Queue
+	deaths int
+}
+
+func (d deadly) Lease(ctx context.Context, kind function.ItemKind, limit int, skip map[function.Heap]bool) ([]function.Leased, error) {
+	leased, err := d.Queue.Lease(ctx, kind, limit, skip)
+	for n := range leased {
+		if kind == function.ItemInvocation {
+			leased[n].Lost = d.deaths
+		}
+	}
+	return leased, err
+}
+
+// An invocation at which every provider dies is not made for ever, and its caller is told.
+func TestAsync_EndOfProviders(t *testing.T) {
+	for _, test := range []struct {
+		deaths, runs int
+		status       string
+		dead         function.Depth
+	}{
+		{deaths: 9, runs: 1, status: "200"},
+		{deaths: 10, status: "500", dead: function.Depth{Dead: 1}},
+	} {
+		t.Run(fmt.Sprint(test.deaths, " deaths"), func(t *testing.T) {
+			var runs atomic.Int64
+			a := newAsyncBenchOn(t, func(w http.ResponseWriter, _ *http.Request) {
+				runs.Add(1)
+				io.WriteString(w, `{"a": 1}`)
+			}, nil, func(c *invoke.Config) { c.Queue = deadly{c.Queue, test.deaths} })
+			defer a.work()()
+			a.wantAccepted("one", "{}")
+			if got := a.callback(); got.header.Get("X-Function-Status") != test.status || int(runs.Load()) != test.runs {
+				t.Errorf("callback %v after %d runs", got.header, runs.Load())
+			}
+			a.wantDepth(test.dead)
+			dead, _, err := a.store.DeadLetters(t.Context(), a.contract.Heap(), 0, 0)
+			if err != nil || len(dead) != test.dead.Dead || len(dead) > 0 && !strings.Contains(dead[0].Reason, "10 providers ended") {
+				t.Errorf("dead letters %+v, %v", dead, err)
+			}
+		})
+	}
+}

@@ -91,7 +91,7 @@
 //
 // An item leaves the queue in the transaction that commits what its contract's answer changes, its record and its callback. A
 // provider whose lease ended before cannot commit. So whatever dies whenever, a contract runs again at most, and nothing of it is
-// committed twice. A function without a heap may have run when it runs again; its leaving and its callback are one transaction.
+// committed twice. One at which ten providers have died becomes a dead letter. A function without a heap may have run when it runs again; its leaving and its callback are one transaction.
 // A callback is delivered at least once, and so is a transaction for the chain, which is queued with the commit of the answer that it
 // is made of: those of a serial contract one at a time, in the order of their commits, and with ids that a repeated run has again.
 //

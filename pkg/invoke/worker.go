@@ -29,6 +29,8 @@ const (
 	gonePause = 2 * time.Second
 	// maxRetryAfter bounds what a Retry-After may ask for.
 	maxRetryAfter = time.Hour
+	// maxLost is how many providers may die at an item: one that is the end of every provider would otherwise be the end of all.
+	maxLost = 10
 	// maxReason bounds what is kept of why an attempt failed.
 	maxReason = 500
 )
@@ -165,9 +167,16 @@ func (i *Invoker) do(ctx context.Context, l function.Leased) (s function.Settlem
 		return again(l, time.Now().Add(gonePause), l.Attempts), false
 	}
 	if l.Kind == function.ItemMessage {
+		if l.Lost >= maxLost {
+			return function.Settlement{Bury: true, Attempts: l.Attempts, Reason: lostReason(l)}, false
+		}
 		return i.send(ctx, l), false
 	}
 	return i.attempt(ctx, f, l)
+}
+
+func lostReason(l function.Leased) string {
+	return fmt.Sprintf("%d providers ended while they were at it", l.Lost)
 }
 
 func again(l function.Leased, at time.Time, attempts int) function.Settlement {
@@ -211,8 +220,10 @@ func (i *Invoker) attempt(ctx context.Context, f *function.Function, l function.
 	if err != nil {
 		return function.Settlement{Bury: true, Attempts: l.Attempts + 1, Reason: err.Error()}, false
 	}
-	end, settled := i.tryOnce(ctx, f, l, call, begun)
-	if settled {
+	var end ending
+	if l.Lost >= maxLost {
+		end = ending{status: http.StatusInternalServerError, err: errors.New(lostReason(l))}
+	} else if end, settled = i.tryOnce(ctx, f, l, call, begun); settled {
 		return s, true
 	}
 	if ctx.Err() != nil {
@@ -223,7 +234,7 @@ func (i *Invoker) attempt(ctx context.Context, f *function.Function, l function.
 	if end.err != nil {
 		reason = end.err.Error()
 	}
-	retry := f.Policy.Retry.Codes.Has(end.status)
+	retry := f.Policy.Retry.Codes.Has(end.status) && l.Lost < maxLost
 	if retry && attempts < f.Policy.Retry.Attempts {
 		wait := f.Policy.Retry.Wait(attempts)
 		if after := retryAfter(end, begun); after > 0 {

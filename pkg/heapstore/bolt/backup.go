@@ -88,7 +88,11 @@ func restore(snapshot io.Reader, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	err = os.Rename(file.Name(), path)
+	// It is about items of the file that was there.
+	if err = os.Remove(path + begunSuffix); errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	err = errors.Join(err, os.Rename(file.Name(), path))
 	return errors.Join(err, release(), syncFolder(path))
 }
 

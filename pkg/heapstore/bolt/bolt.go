@@ -63,6 +63,7 @@ func Open(path string, options Options) (*Store, error) {
 	if s.lines, err = loadQueue(db); err != nil {
 		return nil, errors.Join(fmt.Errorf("open heap store %q: %w", path, err), db.Close())
 	}
+	s.lines.begun = openBegun(path, s.lines.has)
 	s.changes = driver.NewBatcher(s.run)
 	return s, nil
 }
@@ -109,7 +110,8 @@ func syncFolder(path string) error {
 
 // Close is heapstore.Store's.
 func (s *Store) Close() error {
-	return s.db.Close()
+	// First, while the lock is held that keeps another process from both files.
+	return errors.Join(s.lines.close(), s.db.Close())
 }
 
 // run makes one transaction of a batch.

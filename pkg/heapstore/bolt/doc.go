@@ -27,7 +27,8 @@
 //	└── <namespace>/<name>/<id>       the time of the last tick (8 bytes, Unix nanoseconds) and the id of its item (8 bytes)
 //
 // What is in the queue is known in memory as well, without its payloads, and so are leases and who stands in line: the lock of
-// the file is what makes them this process's alone.
+// the file is what makes them this process's alone. Which items are leased is noted in a file beside it (see begun), so that it
+// shows at which of them a process died.
 //
 // Schema 3 had no queue and no ticks, schema 1 no calls. Up to schema 2 a key held its value alone, which was JSON and so is told from an entry of today by its
 // first byte: it stays as it is until it is written again. Each commit deletes some of the oldest entries if they are too old or too many.
@@ -40,7 +41,8 @@
 //
 // # Guarantees
 //
-// Those of package heapstore. After an error of the disk a commit is not there, unless the last step of all failed, the
+// Those of package heapstore, whether the process dies or the machine's power goes, as far as the disk has what it says it has
+// synced. After an error of the disk a commit is not there, unless the last step of all failed, the
 // sync: then it may show when the file is opened again.
 //
 // # Sources

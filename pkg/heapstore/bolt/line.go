@@ -33,6 +33,8 @@ type lines struct {
 	last, token, callers uint64
 	// ready gets a token when something has become ready.
 	ready chan struct{}
+	begun *begun
+	ended bool
 }
 
 type lineKey struct {
@@ -74,6 +76,8 @@ type entry struct {
 	bytes          int64
 	token          uint64
 	leased         bool
+	// lost is as in heapstore.Leased.
+	lost int
 	// durable is closed when it is known whether the item is in the file. uncounted says that the function was dropped before.
 	durable   chan struct{}
 	uncounted bool
@@ -241,6 +245,9 @@ func (l *lines) leaseLocked(n *line, e *entry) {
 	l.token++
 	e.leased, e.token = true, l.token
 	n.running++
+	if e.turn == nil {
+		e.lost = l.begun.lease(e.id)
+	}
 }
 
 func (l *lines) signal() {
@@ -321,9 +328,11 @@ func (l *lines) end(e *entry, again time.Time, attempts int, dead bool) {
 	e.leased = false
 	switch {
 	case !again.IsZero():
+		l.begun.rest(e.id)
 		e.due, e.attempts = again, attempts
 		l.insertLocked(e)
 	case e.turn == nil:
+		l.begun.forget(e.id)
 		if dead {
 			f := l.heldLocked(e.key.of)
 			at, _ := slices.BinarySearch(f.dead, e.id)
@@ -369,6 +378,20 @@ func (l *lines) waits(h heapstore.Heap, callID string) bool {
 	return callID != "" && l.calls[callKey{h, callID}] != nil
 }
 
+// has reports whether an item is in the file and not dead.
+func (l *lines) has(id uint64) bool { return l.entries[id] != nil }
+
+// close ends the notes of what is leased. It may be repeated.
+func (l *lines) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return nil
+	}
+	l.ended = true
+	return l.begun.close()
+}
+
 // deadOf returns the ids of a function's dead letters, in order.
 func (l *lines) deadOf(h heapstore.Heap) []uint64 {
 	l.mu.Lock()
@@ -389,6 +412,7 @@ func (l *lines) drop(h heapstore.Heap) {
 		}
 		delete(l.entries, id)
 		if e.turn == nil {
+			l.begun.forget(id)
 			l.countLocked(e, -1)
 		} else if !e.leased {
 			close(e.turn)

@@ -225,7 +225,7 @@ func (s *Store) Lease(ctx context.Context, kind function.ItemKind, limit int, sk
 			s.lines.end(e, time.Now().Add(settleAgain), e.attempts, false)
 			return leased, wrap("read the queue of", e.key.of, err)
 		}
-		leased = append(leased, heapstore.Leased{Item: item, Lease: heapstore.Lease{ID: e.id, Token: e.token}})
+		leased = append(leased, heapstore.Leased{Item: item, Lease: heapstore.Lease{ID: e.id, Token: e.token}, Lost: e.lost})
 	}
 	return leased, nil
 }

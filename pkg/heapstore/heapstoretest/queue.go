@@ -35,6 +35,7 @@ var queueTests = map[string]func(*testing.T, Driver){
 	"queue: the queue is there on reopen":                testQueueReopen,
 	"queue: memory is not shared with callers":           testQueueMemory,
 	"queue: a kill loses nothing and does nothing twice": testQueueKill,
+	"queue: a death is counted":                          testQueueLost,
 	"queue: one serial line is followed by all who work": testQueueSerialConcurrent,
 }
 

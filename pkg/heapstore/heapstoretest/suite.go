@@ -34,6 +34,10 @@ func Run(t *testing.T, d Driver) {
 		runQueueVictim(t, d, folder)
 		return
 	}
+	if folder := os.Getenv(victimLease); folder != "" {
+		runLeaseVictim(t, d, folder)
+		return
+	}
 	for name, test := range map[string]func(*testing.T, Driver){
 		"what was committed is read":            testRead,
 		"a refused commit writes nothing":       testRefused,

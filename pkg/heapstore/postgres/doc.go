@@ -1,6 +1,6 @@
 // Package postgres is the store that any number of providers share: a PostgreSQL database.
 //
-// # Layout, schema 4
+// # Layout, schema 5
 //
 //	dc_schema    version                          a row for each migration that was made
 //	dc_heaps     id, namespace, name, record,     one row for each heap; bytes is the sum of all its keys' and values'
@@ -10,8 +10,9 @@
 //	dc_calls     heap, id, at, record             what is recorded of each call id that has taken effect; deleted in the
 //	                                              background when it is too old or too much
 //	dc_queue     id, namespace, name, record,     what was accepted and is not done: invocations, messages, callers in line and
-//	             kind, due, dead, payload,        dead letters; with whose each is until when (owner, until), and a number that a
-//	             owner, token, until, ...         commit under that lease is checked against (token)
+//	             kind, due, dead, payload,        dead letters; with whose each is until when (owner, until), a number that a
+//	             owner, token, until, lost, ...   commit under that lease is checked against (token), and how many leases
+//	                                              ended by themselves (lost)
 //	dc_ticks     namespace, name, record,         the last tick of each function that has a schedule, in Unix nanoseconds, and
 //	             at, item                         the item that it became
 //	dc_dropped   heap                             heaps whose entries are still to be deleted
@@ -20,7 +21,8 @@
 // The files in migrations are the schema, and each is one step of it. Open makes those that are missing in one transaction,
 // under an advisory lock, so that providers may start at once. A later schema is refused with heapstore.ErrSchema. While
 // providers are being replaced, the older ones work on the newer schema: a step may add, and must not take away what the
-// version before it needs.
+// version before it needs. One from before schema 3 gives what it writes no versions: until it is gone a compare-and-set does not
+// notice its writes.
 //
 // # How a commit travels
 //

@@ -56,8 +56,9 @@ const (
 			SELECT id FROM dc_queue WHERE id IN (SELECT id FROM due ORDER BY n, id LIMIT $3) AND NOT dead AND until < now()
 			FOR UPDATE SKIP LOCKED
 		)
-		UPDATE dc_queue q SET owner = $7::uuid, token = q.token + 1, until = now() + $8::interval FROM chosen WHERE q.id = chosen.id
-		RETURNING q.id, q.token, q.namespace, q.name, q.record, q.kind, q.call_id, q.accepted, q.due, q.attempts, q.serial, q.reason, q.payload`
+		UPDATE dc_queue q SET owner = $7::uuid, token = q.token + 1, until = now() + $8::interval,
+			lost = q.lost + (q.owner IS NOT NULL)::integer FROM chosen WHERE q.id = chosen.id
+		RETURNING q.id, q.token, q.namespace, q.name, q.record, q.kind, q.call_id, q.accepted, q.due, q.attempts, q.serial, q.reason, q.payload, q.lost`
 	sqlRenew = `UPDATE dc_queue SET until = now() + $2::interval WHERE owner = $1::uuid AND id IN (
 			SELECT q.id FROM dc_queue q JOIN unnest($3::bigint[], $4::bigint[]) AS n (id, token) ON q.id = n.id AND q.token = n.token
 			WHERE q.owner = $1::uuid FOR UPDATE SKIP LOCKED)`
@@ -77,9 +78,9 @@ const (
 
 	sqlDepths = `SELECT namespace, name, record, count(*) FILTER (WHERE kind = 0 AND NOT dead), count(*) FILTER (WHERE kind = 1 AND NOT dead),
 		count(*) FILTER (WHERE dead) FROM dc_queue WHERE kind <> 2 GROUP BY namespace, name, record`
-	sqlDead = `SELECT id, 0::bigint, namespace, name, record, kind, call_id, accepted, due, attempts, serial, reason, ''::bytea FROM dc_queue
+	sqlDead = `SELECT id, 0::bigint, namespace, name, record, kind, call_id, accepted, due, attempts, serial, reason, ''::bytea, lost FROM dc_queue
 		WHERE namespace = $1 AND name = $2 AND record = $3 AND dead AND id > $4 ORDER BY id LIMIT $5`
-	sqlDeadLetter = `SELECT id, 0::bigint, namespace, name, record, kind, call_id, accepted, due, attempts, serial, reason, payload FROM dc_queue
+	sqlDeadLetter = `SELECT id, 0::bigint, namespace, name, record, kind, call_id, accepted, due, attempts, serial, reason, payload, lost FROM dc_queue
 		WHERE namespace = $1 AND name = $2 AND record = $3 AND dead AND id = $4`
 	sqlReplay = `WITH old AS (DELETE FROM dc_queue WHERE namespace = $1 AND name = $2 AND record = $3 AND dead AND id = $4
 			RETURNING namespace, name, record, kind, call_id, accepted, serial, payload, bytes)
@@ -373,7 +374,7 @@ func scanItem(row pgx.CollectableRow) (l heapstore.Leased, err error) {
 	var kind int16
 	var call, reason []byte
 	err = row.Scan(&l.Lease.ID, &l.Lease.Token, &l.Function.Namespace, &l.Function.Name, &l.Function.ID, &kind, &call,
-		&l.Accepted, &l.Due, &l.Attempts, &l.Serial, &reason, &l.Payload)
+		&l.Accepted, &l.Due, &l.Attempts, &l.Serial, &reason, &l.Payload, &l.Lost)
 	l.ID, l.Kind, l.CallID, l.Reason = l.Lease.ID, function.ItemKind(kind), string(call), string(reason)
 	return l, err
 }
