@@ -127,6 +127,7 @@ lint: tools $(STAMP)/staticcheck-$(STATICCHECK_VERSION) ## gofmt, go vet, static
 		test -z "$$unformatted" || { echo "not gofmt'd:" $$unformatted >&2; exit 1; }
 	@for m in $(OWN); do echo "==> vet, staticcheck $$m"; (cd $$m && go vet ./... && staticcheck ./...); done
 	helm lint --quiet chart
+	@! helm template chart --set replicas=2 >/dev/null 2>&1 || { echo "the chart takes two providers on one file" >&2; exit 1; }
 
 .PHONY: test-unit
 test-unit: test-packages ## unit tests of every module, with the race detector
