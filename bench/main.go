@@ -36,7 +36,7 @@ func main() {
 type options struct {
 	root, out     string
 	run, url      string
-	rounds        int
+	rounds, usual int // those that were asked for, 0 if none were, and those of most scenarios
 	duration      time.Duration
 	full          bool
 	list, prepare bool
@@ -61,10 +61,10 @@ func parse(args []string, errs io.Writer) (o options, err error) {
 	flags.Usage = func() { fmt.Fprint(errs, usage); flags.PrintDefaults() }
 	flags.StringVar(&o.root, "root", ".", "root of the repository, a `folder`")
 	flags.StringVar(&o.out, "out", ".dev/bench", "`folder` for tools and results")
-	flags.StringVar(&o.run, "run", "", "`regexp` that the names of scenarios must match as a whole")
+	flags.StringVar(&o.run, "run", "", "`regexp` that the names of scenarios must match as a whole, or up to a slash")
 	flags.StringVar(&o.url, "url", "", "`URL` of a function of an OpenFaaS-compatible installation, to take part where bodies are small; "+
 		"a path is one of OPENFAAS_URL")
-	flags.IntVar(&o.rounds, "n", 0, "`rounds` of each scenario (default 3, with -full 10)")
+	flags.IntVar(&o.rounds, "n", 0, "`rounds` of each scenario (default 3, with -full 10; some have more)")
 	flags.DurationVar(&o.duration, "d", 0, "`time` of a turn, a third of it before as warm-up (default 1.5s, with -full 5s)")
 	flags.BoolVar(&o.full, "full", false, "more and longer rounds, for figures to be kept")
 	flags.BoolVar(&o.list, "list", false, "list the scenarios")
@@ -87,9 +87,7 @@ func parse(args []string, errs io.Writer) (o options, err error) {
 	if o.full {
 		rounds, duration = 10, 5*time.Second
 	}
-	if o.rounds == 0 {
-		o.rounds = rounds
-	}
+	o.usual = rounds
 	if o.duration == 0 {
 		o.duration = duration
 	}
@@ -167,7 +165,7 @@ func choose(scenarios []*scenario.Scenario, pattern string) (chosen []*scenario.
 	if pattern == "" {
 		return scenarios, nil
 	}
-	re, err := regexp.Compile("^(?:" + pattern + ")$")
+	re, err := regexp.Compile("^(?:" + pattern + ")(?:/.*)?$")
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +205,7 @@ func measure(ctx context.Context, o options, tools contest.Tools, scenarios []*s
 			continue
 		}
 		result, err := s.Run(ctx, scenario.Options{
-			Tools: tools, Root: o.root, Dir: o.out, Rounds: o.rounds, Duration: o.duration, Warmup: o.duration / 3, Log: stderr,
+			Tools: tools, Root: o.root, Dir: o.out, Rounds: o.rounds, Usual: o.usual, Duration: o.duration, Warmup: o.duration / 3, Log: stderr,
 		})
 		results.Scenarios = append(results.Scenarios, result)
 		if err != nil {

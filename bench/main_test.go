@@ -15,7 +15,7 @@ func TestParse(t *testing.T) {
 	if err != nil || o.rounds != 7 || o.duration != 1500*time.Millisecond || o.with["a"] != "b=c" {
 		t.Errorf("%+v, %v", o, err)
 	}
-	if o, err = parse([]string{"-full", "-d", "1s"}, io.Discard); err != nil || o.rounds != 10 || o.duration != time.Second {
+	if o, err = parse([]string{"-full", "-d", "1s"}, io.Discard); err != nil || o.rounds != 0 || o.usual != 10 || o.duration != time.Second {
 		t.Errorf("%+v, %v", o, err)
 	}
 	for _, args := range [][]string{{"x"}, {"-n", "-1"}, {"-with", "x"}, {"-d", "-1s"}} {
@@ -35,6 +35,7 @@ func TestChoose(t *testing.T) {
 		"watchdog/fork.*":               {"watchdog/fork-c16", "watchdog/fork-c1"},
 		"watchdog/http-c1|cluster/life": {"watchdog/http-c1", "cluster/life"},
 		"heap/.*":                       {"heap/commits", "heap/commits-unnamed", "heap/latency", "heap/get", "heap/drop", "heap/async", "heap/serial"},
+		"cluster/wake":                  {"cluster/wake/one", "cluster/wake/many", "cluster/wake/idle"},
 	} {
 		chosen, err := choose(scenarios, pattern)
 		if err != nil {

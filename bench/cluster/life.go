@@ -42,16 +42,22 @@ func Scenarios(ctx context.Context, tools contest.Tools) ([]*scenario.Scenario, 
 		Plot: "first-byte-after-zero-ns",
 	}
 	t, err := connect()
+	wakes := wakeScenarios(t)
+	skipped := func(why error) []*scenario.Scenario {
+		all := append([]*scenario.Scenario{s, {Name: "cluster/hot"}}, wakes...)
+		for _, s := range all {
+			s.Skip = why.Error()
+		}
+		return all
+	}
 	if err != nil {
-		s.Skip = err.Error()
-		return []*scenario.Scenario{s, {Name: "cluster/hot", Skip: s.Skip}, {Name: "cluster/wake", Skip: s.Skip}}, nil
+		return skipped(err), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	versions, err := t.versions(ctx)
 	if err != nil {
-		s.Skip = err.Error()
-		return []*scenario.Scenario{s, {Name: "cluster/hot", Skip: s.Skip}, {Name: "cluster/wake", Skip: s.Skip}}, nil
+		return skipped(err), nil
 	}
 	for _, k := range kinds {
 		turns := 0
@@ -63,7 +69,7 @@ func Scenarios(ctx context.Context, tools contest.Tools) ([]*scenario.Scenario, 
 		// The goal of the way without a warm pool.
 		s.Goals = append(s.Goals, report.Goal{Metric: "first-byte-after-zero-ns", Relation: report.Value, Of: k.name, AtMost: 600e6})
 	}
-	return []*scenario.Scenario{s, t.hotScenario(tools), t.wakeScenario()}, versions
+	return append([]*scenario.Scenario{s, t.hotScenario(tools)}, wakes...), versions
 }
 
 // life measures one function from its deploy to its end. The function is gone when life returns, whatever happened.
@@ -117,7 +123,7 @@ func (t *target) life(ctx context.Context, k kind, name string) (measured map[st
 }
 
 func (t *target) deploy(ctx context.Context, k kind, name string) error {
-	spec := map[string]any{"service": name}
+	spec := map[string]any{"service": name, "namespace": t.namespace}
 	for key, value := range k.spec {
 		spec[key] = value
 	}
@@ -125,15 +131,20 @@ func (t *target) deploy(ctx context.Context, k kind, name string) error {
 }
 
 func (t *target) delete(ctx context.Context, name string) error {
-	return t.manage(ctx, http.MethodDelete, "/system/functions", map[string]any{"functionName": name})
+	return t.manage(ctx, http.MethodDelete, "/system/functions", map[string]any{"functionName": name, "namespace": t.namespace})
 }
 
 // toZero returns when the function is nothing but its record: a pod that is still ending would share the node with the wake.
 func (t *target) toZero(ctx context.Context, name string) error {
-	if err := t.manage(ctx, http.MethodPost, "/system/scale-function/"+name, map[string]any{"serviceName": name, "replicas": 0}); err != nil {
+	if err := t.scaleToZero(ctx, name); err != nil {
 		return err
 	}
 	return t.awaitNoPods(ctx, name)
+}
+
+func (t *target) scaleToZero(ctx context.Context, name string) error {
+	return t.manage(ctx, http.MethodPost, "/system/scale-function/"+name,
+		map[string]any{"serviceName": name, "namespace": t.namespace, "replicas": 0})
 }
 
 func (t *target) awaitNoPods(ctx context.Context, name string) error {

@@ -22,13 +22,15 @@ const functionNamespace = "openfaas-fn"
 // target is the installation that is measured.
 type target struct {
 	url, user, password string
-	client              *http.Client
-	cluster             *kubernetes.Clientset
+	// namespace is where its functions are.
+	namespace string
+	client    *http.Client
+	cluster   *kubernetes.Clientset
 }
 
 // connect takes the environment that make bench sets.
 func connect() (*target, error) {
-	t := &target{client: &http.Client{}}
+	t := &target{namespace: functionNamespace, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}
 	var kubeconfig string
 	for name, value := range map[string]*string{
 		"OPENFAAS_URL": &t.url, "OPENFAAS_USER": &t.user, "OPENFAAS_PASSWORD": &t.password, "KUBECONFIG": &kubeconfig,
@@ -61,8 +63,10 @@ func (t *target) manage(ctx context.Context, method, path string, body map[strin
 	return err
 }
 
+func (t *target) path(name string) string { return "/function/" + name + "." + t.namespace }
+
 func (t *target) call(ctx context.Context, name string) error {
-	_, err := t.send(ctx, http.MethodPost, "/function/"+name, []byte("moo"), http.StatusOK)
+	_, err := t.send(ctx, http.MethodPost, t.path(name), []byte(`{"name":"moo"}`), http.StatusOK)
 	return err
 }
 
@@ -95,7 +99,7 @@ func (t *target) send(ctx context.Context, method, path string, body []byte, wan
 
 // pods counts the function's pods, those that are ending too.
 func (t *target) pods(ctx context.Context, name string) (int, error) {
-	list, err := t.cluster.CoreV1().Pods(functionNamespace).List(ctx, metav1.ListOptions{LabelSelector: "faas_function=" + name})
+	list, err := t.cluster.CoreV1().Pods(t.namespace).List(ctx, metav1.ListOptions{LabelSelector: "faas_function=" + name})
 	if err != nil {
 		return 0, err
 	}

@@ -30,139 +30,159 @@ var wakeKinds = []kind{
 	{"lambda-go", map[string]any{"image": "dragonchain/example-lambda:dev", "annotations": map[string]string{"com.dragonchain.mode": "lambda"}}},
 }
 
+var (
+	// noPoolKind is given no spare, for it is constrained to certain nodes, which all are.
+	noPoolKind = kind{"no-pool", map[string]any{"image": "dragonchain/example-shell:dev", "envProcess": "cat",
+		"constraints": []string{"kubernetes.io/os=linux"}}}
+	// parkedKind has its process ended parkAfter its last call. Its replica stays.
+	parkedKind = kind{"parked-go", map[string]any{"image": "dragonchain/example-hello:dev", "envProcess": "/hello",
+		"envVars": map[string]string{"mode": "http", "PORT": "3000", "upstream_url": "http://127.0.0.1:3000", "DC_PARK": parkAfter.String()},
+		"labels":  map[string]string{"com.openfaas.scale.min": "1"}}}
+)
+
 const (
-	selectSpares = "dragonchain.com/spare"
 	// coldStart asks for the phases of a cold start, and tells them.
 	coldStart = "X-Cold-Start"
 	plain     = "plain-deployment"
-	// quietBefore is how long the cluster is left alone before a wake: a spare that starts would share the node with it.
-	quietBefore = time.Second
+	// wakeRounds is for a median and a 99th percentile; plainRounds for the one beside, a turn of which takes 5 s.
+	wakeRounds, plainRounds = 30, 10
+	parkAfter               = 200 * time.Millisecond
+	// wakeSpares is how many spares there are: the chart's default.
+	wakeSpares = 2
 )
 
-// wakeScenario is the wake of functions at zero by spares of the warm pool, beside a plain Deployment that is scaled up.
-func (t *target) wakeScenario() *scenario.Scenario {
+// wakeScenarios are those of functions at zero, or parked. t is nil if they are to be skipped.
+func wakeScenarios(t *target) []*scenario.Scenario {
+	return []*scenario.Scenario{newRoom(t).one(), newRoom(t).many(), newRoom(t).idle()}
+}
+
+// one is the wake of one function at a time.
+func (r *room) one() *scenario.Scenario {
 	s := &scenario.Scenario{
-		Name: "cluster/wake",
-		About: "A new function in each turn, called at zero with a spare free: first byte, and first byte minus the process's own start. " +
-			"Beside it a Deployment scaled 0 to 1 until Kubernetes has it ready, probed every 2 s after 2 s. Closed loop, one client, one call at a time; images on the node.",
-		Plot: "first-byte-ns",
+		Name: "cluster/wake/one",
+		About: "One function is called, at zero or parked: first byte, first byte minus the process's own start, and where the time went. With " +
+			"spares as many as by default; no-pool without. Beside it a Deployment scaled 0 to 1 until Kubernetes has it ready, probed every " +
+			"2 s after 2 s. Closed loop, one client, one call at a time, when no pod comes or goes; images on the node.",
+		Plot: "first-byte-ns", Rounds: wakeRounds,
 	}
-	for _, k := range wakeKinds {
-		turns := 0
-		s.Contestants = append(s.Contestants, scenario.Contestant{Name: k.name, Turn: func(turn *scenario.Turn) (scenario.Measured, error) {
-			turns++
-			values, err := t.wake(turn.Context, k, fmt.Sprintf("wake-%s-%d", k.name, turns))
-			return scenario.Measured{Count: 1, Values: values}, err
+	add := func(name string, turn func(context.Context, string) (map[string]float64, error)) {
+		s.Contestants = append(s.Contestants, scenario.Contestant{Name: name, Turn: func(t *scenario.Turn) (scenario.Measured, error) {
+			ctx, cancel := context.WithTimeout(t.Context, lifeLimit)
+			defer cancel()
+			values, err := turn(ctx, name)
+			return scenario.Measured{Count: min(1, int64(len(values))), Values: values}, err
 		}})
-		s.Goals = append(s.Goals, report.Goal{Metric: "first-byte-minus-process-ns", Relation: report.Value, Of: k.name, AtMost: 150e6})
 	}
-	s.Contestants = append(s.Contestants, scenario.Contestant{Name: plain, Turn: func(turn *scenario.Turn) (scenario.Measured, error) {
-		values, err := t.scaleUp(turn.Context)
-		return scenario.Measured{Count: 1, Values: values}, err
-	}})
-	return s
-}
-
-// wake measures one function's wake. The function is gone when it returns, whatever happened.
-func (t *target) wake(ctx context.Context, k kind, name string) (measured map[string]float64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, lifeLimit)
-	defer cancel()
-	defer func() {
-		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
-		defer cancel()
-		err = errors.Join(err, t.delete(after, name), t.awaitNoPods(after, name))
-	}()
-	if err := t.deploy(ctx, k, name); err != nil {
-		return nil, err
+	goal := func(name, metric string, p50, p99 float64) {
+		for i, most := range []float64{p50, p99} {
+			s.Goals = append(s.Goals, report.Goal{Metric: metric, Relation: report.Value, Of: name, AtMost: most, P99: i == 1})
+		}
 	}
-	if err := t.call(ctx, name); err != nil {
-		return nil, err
+	functions := map[string]kind{noPoolKind.name: noPoolKind}
+	add(parkedKind.name, r.parked)
+	goal(parkedKind.name, "first-byte-ns", 10e6, 30e6)
+	for _, k := range wakeKinds {
+		functions[k.name] = k
+		add(k.name, func(ctx context.Context, name string) (map[string]float64, error) { return r.wake(ctx, name, "claim") })
+		goal(k.name, "first-byte-minus-process-ns", 150e6, 300e6)
 	}
-	if err := t.toZero(ctx, name); err != nil {
-		return nil, err
-	}
-	if err := t.awaitSpare(ctx); err != nil {
-		return nil, err
-	}
-	firstByte, process, err := t.claimed(ctx, name)
-	return map[string]float64{"first-byte-ns": float64(firstByte), "first-byte-minus-process-ns": float64(firstByte - process)}, err
-}
-
-// awaitSpare returns when there are spares and none has started lately.
-func (t *target) awaitSpare(ctx context.Context) error {
-	tick := time.NewTicker(10 * pollEvery)
-	defer tick.Stop()
-	for settled := time.Now(); ; {
-		list, err := t.cluster.CoreV1().Pods(functionNamespace).List(ctx, metav1.ListOptions{LabelSelector: selectSpares})
-		if err != nil {
+	add(noPoolKind.name, func(ctx context.Context, name string) (map[string]float64, error) { return r.wake(ctx, name, "pod") })
+	goal(noPoolKind.name, "first-byte-ns", 650e6, 1.3e9)
+	rounds := 0
+	add(plain, func(ctx context.Context, _ string) (map[string]float64, error) {
+		if rounds++; rounds > plainRounds {
+			return nil, nil
+		}
+		return r.scaleUp(ctx)
+	})
+	return r.in(s, wakeSpares, func(ctx context.Context) error {
+		if err := r.deploy(ctx, parkedKind, parkedKind.name); err != nil {
 			return err
 		}
-		up := len(list.Items) > 0
-		for i := range list.Items {
-			up = up && list.Items[i].Status.Phase == corev1.PodRunning
-		}
-		if !up {
-			settled = time.Now()
-		}
-		if time.Since(settled) >= quietBefore {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("no spare in namespace %s, is the chart's pool.size above 0?: %w", functionNamespace, ctx.Err())
-		}
-	}
+		return errors.Join(r.call(ctx, parkedKind.name), r.up(ctx, functions))
+	})
 }
 
-// claimed calls a function at zero. It is an error if no spare answered.
-func (t *target) claimed(ctx context.Context, name string) (firstByte, process time.Duration, err error) {
+// wake measures one wake of a function that is at zero, and is afterwards.
+func (r *room) wake(ctx context.Context, name, way string) (map[string]float64, error) {
+	if err := r.settle(ctx); err != nil {
+		return nil, err
+	}
+	values, err := r.cold(ctx, name, way)
+	if err != nil {
+		return nil, err
+	}
+	return values, r.toZero(ctx, name)
+}
+
+// parked measures a call of a function whose process was ended for idleness.
+func (r *room) parked(ctx context.Context, name string) (map[string]float64, error) {
+	if err := r.settle(ctx); err != nil {
+		return nil, err
+	}
+	// It was called last before others had their turns, or a moment ago.
+	if err := errors.Join(r.call(ctx, name), pause(ctx, 3*parkAfter)); err != nil {
+		return nil, err
+	}
+	firstByte, err := r.firstByte(ctx, name)
+	return map[string]float64{"first-byte-ns": float64(firstByte)}, err
+}
+
+// cold calls a function at zero. It is an error if it was woken in another way.
+func (r *room) cold(ctx context.Context, name, way string) (map[string]float64, error) {
+	var firstByte time.Duration
 	started := time.Now()
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { firstByte = time.Since(started) }})
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, t.url+"/function/"+name, strings.NewReader(`{"name":"moo"}`))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url+r.path(name), strings.NewReader(`{"name":"moo"}`))
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
-	r.Header.Set(coldStart, "1")
+	request.Header.Set(coldStart, "1")
 	started = time.Now()
-	response, err := t.client.Do(r)
+	response, err := r.client.Do(request)
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
 	defer response.Body.Close()
-	if way := response.Header.Get(coldStart); response.StatusCode != http.StatusOK || way != "claim" {
-		return 0, 0, fmt.Errorf("%s: %s, woken by %q, want a claim", name, response.Status, way)
+	if came := response.Header.Get(coldStart); response.StatusCode != http.StatusOK || came != way {
+		return nil, fmt.Errorf("%s: %s, woken by %q, want %q", name, response.Status, came, way)
 	}
-	if s := response.Header.Get(coldStart + "-Process-Seconds"); s != "" {
-		seconds, err := strconv.ParseFloat(s, 64)
-		if err != nil {
-			return 0, 0, err
+	values := map[string]float64{"first-byte-ns": float64(firstByte), "first-byte-minus-process-ns": float64(firstByte)}
+	for _, phase := range []string{"Record", "Schedule", "Claim", "Assign", "Container", "Process", "First-Byte"} {
+		text := response.Header.Get(coldStart + "-" + phase + "-Seconds")
+		if text == "" {
+			continue
 		}
-		process = time.Duration(seconds * float64(time.Second))
+		seconds, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return nil, err
+		}
+		values["in-"+strings.ToLower(phase)+"-ns"] = seconds * 1e9
+		if phase == "Process" {
+			values["first-byte-minus-process-ns"] -= seconds * 1e9
+		}
 	}
-	return firstByte, process, nil
+	return values, nil
 }
 
 // scaleUp measures how long a plain Deployment takes from 0 to 1.
-func (t *target) scaleUp(ctx context.Context) (measured map[string]float64, err error) {
+func (r *room) scaleUp(ctx context.Context) (measured map[string]float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lifeLimit)
 	defer cancel()
-	deployments := t.cluster.AppsV1().Deployments(functionNamespace)
-	d := plainDeployment()
+	deployments := r.cluster.AppsV1().Deployments(r.namespace)
+	d := plainDeployment(r.namespace)
 	if _, err := deployments.Create(ctx, d, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return nil, err
 	}
 	defer func() {
 		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
 		defer cancel()
-		err = errors.Join(err, deployments.Delete(after, d.Name, metav1.DeleteOptions{}), t.awaitNoPods(after, d.Name))
+		err = errors.Join(err, deployments.Delete(after, d.Name, metav1.DeleteOptions{}), r.awaitNoPods(after, d.Name))
 	}()
 	started := time.Now()
 	if _, err := deployments.Patch(ctx, d.Name, types.MergePatchType, []byte(`{"spec":{"replicas":1}}`), metav1.PatchOptions{}); err != nil {
 		return nil, err
 	}
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
 	for {
 		now, err := deployments.Get(ctx, d.Name, metav1.GetOptions{})
 		if err != nil {
@@ -171,20 +191,18 @@ func (t *target) scaleUp(ctx context.Context) (measured map[string]float64, err 
 		if now.Status.ReadyReplicas == 1 {
 			return map[string]float64{"first-byte-ns": float64(time.Since(started))}, nil
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("deployment %s is not ready: %w", d.Name, ctx.Err())
+		if err := pause(ctx, pollEvery); err != nil {
+			return nil, fmt.Errorf("deployment %s is not ready: %w", d.Name, err)
 		}
 	}
 }
 
-func plainDeployment() *appsv1.Deployment {
+func plainDeployment(namespace string) *appsv1.Deployment {
 	const name = "bench-plain"
 	labels := map[string]string{"faas_function": name, "bench": name}
 	yes, no, none, user := true, false, int32(0), int64(1000)
 	return &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: functionNamespace, Labels: map[string]string{"bench": name}},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: map[string]string{"bench": name}},
 		Spec: appsv1.DeploymentSpec{
 			Replicas: &none,
 			Selector: &metav1.LabelSelector{MatchLabels: labels},

@@ -18,7 +18,8 @@ const (
 	Difference Relation = "difference" // Of less Over, and less And if there is one
 )
 
-// Goal is what should be so. Exactly one of AtLeast and AtMost is not zero.
+// Goal is what should be so. Exactly one of AtLeast and AtMost is not zero. It is about the median over the rounds, or about the
+// 99th percentile.
 type Goal struct {
 	// Metric names the value.
 	Metric   string   `json:"metric"`
@@ -29,14 +30,16 @@ type Goal struct {
 	And     string  `json:"and,omitempty"`
 	AtLeast float64 `json:"atLeast,omitempty"`
 	AtMost  float64 `json:"atMost,omitempty"`
+	// P99 tells that the 99th percentile is meant: with less than a hundred rounds the highest value.
+	P99 bool `json:"p99,omitempty"`
 }
 
 // Outcome is what became of a goal.
 type Outcome struct {
 	// Rounds has the relation for each round in which it could be taken.
-	Rounds           []float64
-	Median, Min, Max float64
-	Met              bool
+	Rounds                []float64
+	Median, P99, Min, Max float64
+	Met                   bool
 }
 
 // Measured tells whether there is any round.
@@ -65,7 +68,12 @@ func (s *Scenario) Evaluate(g Goal) Outcome {
 		return o
 	}
 	o.Min, o.Max, o.Median = slices.Min(o.Rounds), slices.Max(o.Rounds), middle(o.Rounds)
-	o.Met = (g.AtLeast == 0 || o.Median >= g.AtLeast) && (g.AtMost == 0 || o.Median <= g.AtMost)
+	o.P99 = quantile(o.Rounds, 0.99)
+	compared := o.Median
+	if g.P99 {
+		compared = o.P99
+	}
+	o.Met = (g.AtLeast == 0 || compared >= g.AtLeast) && (g.AtMost == 0 || compared <= g.AtMost)
 	return o
 }
 
@@ -85,7 +93,11 @@ func (g Goal) Wanted() string {
 			what += " - " + g.And
 		}
 	}
-	return fmt.Sprintf("%s, %s %s %s", g.Metric, what, sign, g.format(bound))
+	metric := g.Metric
+	if g.P99 {
+		metric = "p99 of " + metric
+	}
+	return fmt.Sprintf("%s, %s %s %s", metric, what, sign, g.format(bound))
 }
 
 // format writes a relation of this goal.
@@ -106,6 +118,9 @@ func (s *Scenario) Told(g Goal) (measured, met string) {
 		return "-", "not measured"
 	}
 	measured = g.format(o.Median)
+	if g.P99 {
+		measured = g.format(o.P99)
+	}
 	if len(o.Rounds) > 1 {
 		measured += fmt.Sprintf(" (%s to %s)", g.format(o.Min), g.format(o.Max))
 	}
@@ -163,4 +178,10 @@ func middle(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	n := len(sorted)
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
+// quantile is the smallest of at least one value that a share q of them does not exceed.
+func quantile(values []float64, q float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[max(int(math.Ceil(q*float64(len(sorted)))), 1)-1]
 }

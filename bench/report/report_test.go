@@ -63,15 +63,34 @@ func example() *Results {
 func TestEvaluate(t *testing.T) {
 	s := example().Scenarios[0]
 	want := []Outcome{
-		{Rounds: []float64{1, 1.25, 1.2}, Median: 1.2, Min: 1, Max: 1.25, Met: true},
-		{Rounds: []float64{10_000, 10_000, 5_000}, Median: 10_000, Min: 5_000, Max: 10_000, Met: false},
-		{Rounds: []float64{8.5e6, 8.5e6, 8.5e6}, Median: 8.5e6, Min: 8.5e6, Max: 8.5e6, Met: true},
+		{Rounds: []float64{1, 1.25, 1.2}, Median: 1.2, P99: 1.25, Min: 1, Max: 1.25, Met: true},
+		{Rounds: []float64{10_000, 10_000, 5_000}, Median: 10_000, P99: 10_000, Min: 5_000, Max: 10_000, Met: false},
+		{Rounds: []float64{8.5e6, 8.5e6, 8.5e6}, Median: 8.5e6, P99: 8.5e6, Min: 8.5e6, Max: 8.5e6, Met: true},
 		{},
 	}
 	for i, g := range s.Goals {
 		if got := s.Evaluate(g); !reflect.DeepEqual(got, want[i]) {
 			t.Errorf("%s: got %+v, want %+v", g.Wanted(), got, want[i])
 		}
+	}
+}
+
+// The 99th percentile of a hundred rounds leaves one of them out, that of fewer none.
+func TestEvaluate_P99(t *testing.T) {
+	goal := Goal{Metric: "p50-ns", Relation: Value, Of: "ours", AtMost: 99, P99: true}
+	var s Scenario
+	for round := range 100 {
+		s.Samples = append(s.Samples, Sample{Round: round, Contestant: "ours", Values: map[string]float64{"p50-ns": float64(round + 1)}})
+	}
+	if o := s.Evaluate(goal); o.P99 != 99 || !o.Met {
+		t.Errorf("a hundred rounds: %+v", o)
+	}
+	s.Samples = s.Samples[1:]
+	if o := s.Evaluate(goal); o.P99 != 100 || o.Met {
+		t.Errorf("ninety-nine rounds: %+v", o)
+	}
+	if measured, met := s.Told(goal); measured != "0.10 us (0.00 us to 0.10 us)" || met != "NOT MET" || goal.Wanted() != "p99 of p50-ns, ours <= 0.10 us" {
+		t.Errorf("%s: %s %s", goal.Wanted(), measured, met)
 	}
 }
 

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,7 @@ type Scenario struct {
 	Absent map[string]string
 	// Skip says why the scenario cannot be measured at all. Empty if it can.
 	Skip string
-	// Rounds, if it is not 0, is how many there are, whatever is asked for.
+	// Rounds, if it is not 0, is how many there are if no number is asked for.
 	Rounds int
 	// Timed tells that a turn lasts as long as is asked for.
 	Timed bool
@@ -43,7 +44,7 @@ type Contestant struct {
 	Turn func(*Turn) (Measured, error)
 }
 
-// Measured is what a turn brings.
+// Measured is what a turn brings. With a Count of 0 the contestant took no part in this round.
 type Measured struct {
 	Count   int64
 	Values  map[string]float64
@@ -67,19 +68,17 @@ type Options struct {
 	Root  string
 	// Dir is where turns have their folders, and so the disk that stores are measured on. Empty means os.TempDir.
 	Dir      string
-	Rounds   int
 	Duration time.Duration
 	Warmup   time.Duration
+	// Rounds is how many are asked for. 0 leaves it to the scenario, or to Usual.
+	Rounds, Usual int
 	// Log is told what is going on.
 	Log io.Writer
 }
 
 // Run measures all rounds of s. What was measured until an error is returned with it.
 func (s *Scenario) Run(ctx context.Context, o Options) (result *report.Scenario, err error) {
-	rounds := o.Rounds
-	if s.Rounds > 0 {
-		rounds = s.Rounds
-	}
+	rounds := cmp.Or(o.Rounds, s.Rounds, o.Usual)
 	result = &report.Scenario{Name: s.Name, About: s.About, Plot: s.Plot, Rounds: rounds, Absent: s.Absent, Goals: s.Goals}
 	if s.Timed {
 		result.Duration = o.Duration
@@ -97,6 +96,9 @@ func (s *Scenario) Run(ctx context.Context, o Options) (result *report.Scenario,
 			m, err := c.turn(ctx, o)
 			if err != nil {
 				return result, fmt.Errorf("%s, round %d, %s: %w", s.Name, round+1, c.Name, err)
+			}
+			if m.Count == 0 {
+				continue
 			}
 			result.Samples = append(result.Samples, report.Sample{
 				Round: round, Contestant: c.Name, Count: m.Count, Values: m.Values, Latency: m.Latency,
