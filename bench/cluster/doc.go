@@ -8,8 +8,13 @@
 //	└─ deploy-to-first-answer-ns ─┘                             └ first-byte-after-zero-ns ┘   └ delete-ns (answered)
 //	                                                                                          └ delete-to-nothing-ns
 //
-// And the wake of functions at zero by spares of the warm pool, which the chart has to be installed with, beside that of a plain
-// Deployment.
+// The wakes of functions at zero are three scenarios, each in a namespace dc-bench of its own, which is deleted at the end:
+//
+//	cluster/wake/one    one function at a time: parked, by a spare of the warm pool, without one, and a plain Deployment's 0 to 1
+//	cluster/wake/many   ten at once, one after the other for a while, and many calls of one
+//	cluster/wake/idle   what a spare takes, and what 10,000 functions at zero do
+//
+// The chart has to be installed with a warm pool. How large it is in that namespace is said by the namespace's annotation.
 //
 // And a function that is up, called by the installation's gateway, beside the baselines before the same pod.
 //

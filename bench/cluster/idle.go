@@ -82,23 +82,13 @@ func (r *room) spareMemory(ctx context.Context) (map[string]float64, error) {
 	}
 	spare := &spares.Items[0]
 	for {
-		raw, err := r.cluster.CoreV1().RESTClient().Get().Resource("nodes").Name(spare.Spec.NodeName).SubResource("proxy").Suffix("stats/summary").DoRaw(ctx)
+		raw, err := r.cluster.CoreV1().RESTClient().Get().Resource("nodes").Name(spare.Spec.NodeName).SubResource("proxy").Suffix("metrics/resource").DoRaw(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("ask the kubelet: %w", err)
 		}
-		var summary struct {
-			Pods []struct {
-				PodRef struct{ UID string }
-				Memory struct{ WorkingSetBytes, RSSBytes uint64 }
-			}
-		}
-		if err := json.Unmarshal(raw, &summary); err != nil {
-			return nil, fmt.Errorf("what the kubelet tells: %w", err)
-		}
-		for _, pod := range summary.Pods {
-			if pod.PodRef.UID == string(spare.UID) && pod.Memory.WorkingSetBytes > 0 {
-				return map[string]float64{"working-set-bytes": float64(pod.Memory.WorkingSetBytes), "rss-bytes": float64(pod.Memory.RSSBytes)}, nil
-			}
+		told := parseMetrics(raw)[fmt.Sprintf(`pod_memory_working_set_bytes{namespace=%q,pod=%q}`, spare.Namespace, spare.Name)]
+		if told > 0 {
+			return map[string]float64{"working-set-bytes": told}, nil
 		}
 		// It looks at pods every ten seconds or so.
 		if err := pause(ctx, time.Second); err != nil {
@@ -245,7 +235,7 @@ func (r *room) objects(ctx context.Context) (int, error) {
 	return len(pods.Items) + len(services.Items) + len(deployments.Items), nil
 }
 
-// metrics are those of the provider that have no labels.
+// metrics are those of the provider.
 func (r *room) metrics(ctx context.Context) (map[string]float64, error) {
 	pods, err := r.cluster.CoreV1().Pods(providerNamespace).List(ctx, metav1.ListOptions{LabelSelector: selectProvider})
 	if err != nil {
@@ -258,20 +248,28 @@ func (r *room) metrics(ctx context.Context) (map[string]float64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the provider's metrics: %w", err)
 	}
-	values := make(map[string]float64)
-	for lines := bufio.NewScanner(bytes.NewReader(raw)); lines.Scan(); {
-		if name, text, ok := strings.Cut(lines.Text(), " "); ok && !strings.Contains(name, "{") {
-			if value, err := strconv.ParseFloat(text, 64); err == nil { // the others are comments
-				values[name] = value
-			}
-		}
-	}
+	values := parseMetrics(raw)
 	for _, name := range []string{metricCPU, metricRSS, metricNextGC} {
 		if _, ok := values[name]; !ok {
 			return nil, fmt.Errorf("the provider's metrics: no %s", name)
 		}
 	}
 	return values, nil
+}
+
+// parseMetrics reads the lines of Prometheus' text format, by name and labels.
+func parseMetrics(text []byte) map[string]float64 {
+	values := make(map[string]float64)
+	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 2 || fields[0] == "#" {
+			continue
+		}
+		if value, err := strconv.ParseFloat(fields[1], 64); err == nil { // labels with blanks are none of those that are looked for
+			values[fields[0]] = value
+		}
+	}
+	return values
 }
 
 func median(values []float64) float64 { return slices.Sorted(slices.Values(values))[len(values)/2] }

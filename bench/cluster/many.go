@@ -16,7 +16,7 @@ const (
 	manyRounds = 5
 	atOnce     = 10
 	// sustainedFunctions are woken by sustainedCallers, each one after the other, and stay up.
-	sustainedFunctions, sustainedCallers = 120, 12
+	sustainedFunctions, sustainedCallers = 80, 10
 	burstCalls                           = 200
 )
 

@@ -36,8 +36,8 @@ var (
 		"constraints": []string{"kubernetes.io/os=linux"}}}
 	// parkedKind has its process ended parkAfter its last call. Its replica stays.
 	parkedKind = kind{"parked-go", map[string]any{"image": "dragonchain/example-hello:dev", "envProcess": "/hello",
-		"envVars": map[string]string{"mode": "http", "PORT": "3000", "upstream_url": "http://127.0.0.1:3000", "DC_PARK": parkAfter.String()},
-		"labels":  map[string]string{"com.openfaas.scale.min": "1"}}}
+		"envVars":     map[string]string{"PORT": "3000", "upstream_url": "http://127.0.0.1:3000"},
+		"annotations": map[string]string{"com.dragonchain.mode": "http", "com.dragonchain.park": parkAfter.String()}}}
 )
 
 const (
@@ -46,7 +46,8 @@ const (
 	plain     = "plain-deployment"
 	// wakeRounds is for a median and a 99th percentile; plainRounds for the one beside, a turn of which takes 5 s.
 	wakeRounds, plainRounds = 30, 10
-	parkAfter               = 200 * time.Millisecond
+	// parkAfter is the least that there is.
+	parkAfter = time.Second
 	// wakeSpares is how many spares there are: the chart's default.
 	wakeSpares = 2
 )
@@ -112,16 +113,14 @@ func (r *room) wake(ctx context.Context, name, way string) (map[string]float64, 
 	if err != nil {
 		return nil, err
 	}
-	return values, r.toZero(ctx, name)
+	// That its pod has gone is seen before the next wake.
+	return values, r.scaleToZero(ctx, name)
 }
 
 // parked measures a call of a function whose process was ended for idleness.
 func (r *room) parked(ctx context.Context, name string) (map[string]float64, error) {
-	if err := r.settle(ctx); err != nil {
-		return nil, err
-	}
-	// It was called last before others had their turns, or a moment ago.
-	if err := errors.Join(r.call(ctx, name), pause(ctx, 3*parkAfter)); err != nil {
+	// It was called last a round ago, or in the beginning: its process has ended when it has been left alone for so long.
+	if err := errors.Join(r.settle(ctx), pause(ctx, parkAfter)); err != nil {
 		return nil, err
 	}
 	firstByte, err := r.firstByte(ctx, name)
