@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -191,6 +193,16 @@ func (p *puller) tick(ctx context.Context, now time.Time) error {
 	errs = append(errs, r.sweep(ctx))
 	p.tell(progress, r)
 	return errors.Join(errs...)
+}
+
+// pullsDiffer reports whether there may be something else to pull after a change of a record. That a function was woken, or has gone to
+// zero, is no such change: a round looks at all functions.
+func pullsDiffer(before, after *record) bool {
+	if before == nil || after == nil || before.uid != after.uid || before.deleting != after.deleting || before.problem != after.problem {
+		return true
+	}
+	return !reflect.DeepEqual(before.resolved(), after.resolved()) || !slices.Equal(before.fn.Constraints, after.fn.Constraints) ||
+		!slices.Equal(before.fn.Secrets, after.fn.Secrets) || before.fn.Policy.Watchdog() != after.fn.Policy.Watchdog()
 }
 
 // records are those whose images are to be on the nodes.

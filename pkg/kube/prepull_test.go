@@ -215,3 +215,36 @@ func TestNode_Has(t *testing.T) {
 		}
 	}
 }
+
+// What nodes are to pull does not change with the number of replicas, and does with the image.
+func TestPullsDiffer(t *testing.T) {
+	of := func(change func(*record)) *record {
+		r := &record{uid: "1", fn: &function.Function{Spec: function.Spec{Image: "a"}}, status: recordStatus{image: &resolution{Reference: "a"}}}
+		change(r)
+		return r
+	}
+	before := of(func(*record) {})
+	for _, tt := range []struct {
+		name   string
+		change func(*record)
+		want   bool
+	}{
+		{"nothing", func(*record) {}, false},
+		{"woken", func(r *record) { r.fn.Replicas, r.generation = 1, 2 }, false},
+		{"told more of its status", func(r *record) { r.status.available = 1 }, false},
+		{"another record", func(r *record) { r.uid = "2" }, true},
+		{"deleted", func(r *record) { r.deleting = true }, true},
+		{"image", func(r *record) { r.fn.Image, r.status.image = "b", &resolution{Reference: "b"} }, true},
+		{"digest", func(r *record) { r.status.image = &resolution{Reference: "a", Digest: "sha256:1"} }, true},
+		{"not resolved", func(r *record) { r.status.image = nil }, true},
+		{"constrained", func(r *record) { r.fn.Constraints = []string{"a=b"} }, true},
+		{"pull secret", func(r *record) { r.fn.Secrets = []string{"a"} }, true},
+	} {
+		if got := pullsDiffer(before, of(tt.change)); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+	if !pullsDiffer(nil, before) || !pullsDiffer(before, nil) {
+		t.Error("a record that comes or goes is no difference")
+	}
+}

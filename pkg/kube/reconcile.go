@@ -37,7 +37,9 @@ func (c *Cluster) recordChanged(ref function.Ref, before, after *record) {
 	if after != nil && before != nil && before.uid == after.uid && before.fn.Replicas == 0 && after.fn.Replicas > 0 {
 		c.noteWoken(after.uid)
 	}
-	signal(c.pulls.changed)
+	if pullsDiffer(before, after) {
+		signal(c.pulls.changed)
+	}
 	c.cfg.OnProblem(ref)
 	if after == nil || before == nil || before.generation != after.generation || before.rollout != after.rollout ||
 		before.uid != after.uid || before.deleting != after.deleting {
