@@ -39,8 +39,12 @@ func newIdleClock(now time.Time) *idleClock {
 func (c *idleClock) observe(f *function.Function, now time.Time) *upTime {
 	up := c.of[f.Ref]
 	if up == nil || up.id != f.ID {
-		// Its first sight: up since its deploy, or since before we began, which is the same to us as our beginning.
+		// Its first sight: up since its deploy, or since before we began, which is the same to us as our beginning. In a later round
+		// it may have been at rest until now: no harm is done if it has just been deployed.
 		up = &upTime{id: f.ID, since: later(c.started, f.Created)}
+		if c.round > 0 {
+			up.since = now
+		}
 		c.of[f.Ref] = up
 	}
 	up.round = c.round

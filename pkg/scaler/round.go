@@ -46,6 +46,9 @@ func (s *Scaler) due(clock *idleClock) []*change {
 	now := s.cfg.Now()
 	var due []*change
 	for _, f := range s.cfg.Functions() {
+		if s.rests(clock, f) {
+			continue
+		}
 		if c := s.look(clock, f, now); c.what != keep && c.what != rest && !now.Before(c.up.leaveUntil) {
 			due = append(due, c)
 		}
@@ -54,6 +57,16 @@ func (s *Scaler) due(clock *idleClock) []*change {
 		s.metrics.forget(ref)
 	}
 	return due
+}
+
+// rests reports whether a function is at zero, was so all the time, and nobody calls it: of such there may be a hundred thousand, and
+// nothing is kept of them.
+func (s *Scaler) rests(clock *idleClock, f *function.Function) bool {
+	if f.Replicas > 0 || clock.of[f.Ref] != nil {
+		return false
+	}
+	load := s.cfg.Load(f.Ref)
+	return load.InFlight+load.Waiting == 0
 }
 
 // look decides for one function.

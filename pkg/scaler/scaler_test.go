@@ -260,6 +260,33 @@ func TestScaler_ScaledUpByHandIsGivenItsTime(t *testing.T) {
 	})
 }
 
+// Of functions that nobody calls nothing is kept, and one that comes up by and by has its time from then on.
+func TestRound_NothingIsKeptOfFunctionsAtRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		ref := function.Ref{Name: "hello", Namespace: "fn"}
+		w.deploy(ref, 0, afterTenMinutes)
+		s := w.scaler(t)
+		defer s.Close()
+		clock := newIdleClock(time.Now())
+		for range 3 {
+			s.round(t.Context(), clock)
+			wait(time.Hour)
+		}
+		if len(clock.of) > 0 {
+			t.Errorf("%d functions are kept", len(clock.of))
+		}
+		w.byHand(ref, 1)
+		s.round(t.Context(), clock)
+		wait(9 * time.Minute)
+		s.round(t.Context(), clock)
+		w.wantChanges(t)
+		wait(time.Minute)
+		s.round(t.Context(), clock)
+		w.wantChanges(t, "0")
+	})
+}
+
 func TestScaler_SentToZeroByHandIsWokenByACall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
