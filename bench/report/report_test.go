@@ -109,7 +109,7 @@ func TestEvaluate_And(t *testing.T) {
 	s.Samples = append(s.Samples, Sample{Round: 1, Contestant: "disk", Values: map[string]float64{"p50-ns": 4_000}},
 		Sample{Round: 2, Contestant: "disk", Values: map[string]float64{"p50-ns": 1_000}})
 	g := Goal{Metric: "p50-ns", Relation: Difference, Of: "ours", Over: "nginx", And: "disk", AtMost: 5e3}
-	want := Outcome{Rounds: []float64{6_000, 4_000}, Median: 5_000, Min: 4_000, Max: 6_000, Met: true}
+	want := Outcome{Rounds: []float64{6_000, 4_000}, Median: 5_000, P99: 6_000, Min: 4_000, Max: 6_000, Met: true}
 	if got := s.Evaluate(g); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
