@@ -95,6 +95,7 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.StringVar(&c.watchdog, "watchdog", "auto", "`way` to put the watchdog into images: auto, image-volume or init-container")
 	flags.StringVar(&c.pool.url, "spare-url", "", "`URL` at which spares of the warm pool tell that they are there; empty means no pool")
 	flags.IntVar(&c.pool.size, "pool-size", 0, "how many spares wait in each namespace for functions, unless its annotation com.dragonchain.pool.size says otherwise")
+	flags.StringVar(&c.pool.owner, "pool-owner", "", "`name` of the ClusterRole with which spares go, when the provider is uninstalled; empty means that they stay")
 	flags.StringVar(&c.pool.requests.CPU, "pool-cpu", "", "`CPU` that a spare requests")
 	flags.StringVar(&c.pool.requests.Memory, "pool-memory", "", "`memory` that a spare requests")
 	flags.StringVar(&c.pool.limits.CPU, "pool-cpu-limit", "", "`CPU` limit of a spare; functions without a limit of their own then get none")

@@ -19,7 +19,7 @@ import (
 // poolConfig is what flags say of the warm pool.
 type poolConfig struct {
 	size             int
-	url              string
+	url, owner       string
 	requests, limits function.Resources
 }
 
@@ -92,7 +92,7 @@ func (p *provider) kubePool() *kube.Pool {
 	}
 	return &kube.Pool{
 		Size: p.cfg.pool.size, Requests: &p.cfg.pool.requests, Limits: &p.cfg.pool.limits,
-		URL: p.cfg.pool.url, Key: w.key.Public(),
+		URL: p.cfg.pool.url, Owner: p.cfg.pool.owner, Key: w.key.Public(),
 		Claim: w.Claim, Registered: w.Registered, Retire: w.Retire, Gone: w.Remove, Serves: w.Serves, Starting: w.Starting,
 		Ask: func(ctx context.Context, pod string, ip netip.Addr) {
 			w.asks.Go(func() {

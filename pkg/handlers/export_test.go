@@ -14,3 +14,6 @@ func ReadBody(w http.ResponseWriter, r *http.Request, maxBytes int64, timeout ti
 func (p *ReadyPush) ConnectTo(port uint16, timeout time.Duration) {
 	p.port, p.client.Timeout = port, timeout
 }
+
+// ConnectBeside is ConnectTo for a watchdog that stands beside its function.
+func (p *ReadyPush) ConnectBeside(port uint16) { p.port, p.beside = 0, port }

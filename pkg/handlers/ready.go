@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// watchdogPort is where every replica serves.
+	// watchdogPort is where a watchdog answers that stands before its function.
 	watchdogPort = 8080
 	// connectBackTimeout bounds the request to a watchdog that has just told that it listens.
 	connectBackTimeout = time.Second
@@ -49,9 +49,10 @@ type ReadyPush struct {
 	key    []byte
 	lookup func(function.Ref) (*function.Function, bool)
 	mark   MarkReady
-	port   uint16
-	client *http.Client
-	nonces *lru.Cache[string, struct{}]
+	// port is where a watchdog answers that stands before its function, and beside one that stands beside it.
+	port, beside uint16
+	client       *http.Client
+	nonces       *lru.Cache[string, struct{}]
 
 	mu sync.Mutex
 	// checking counts the connect-backs under way by the function's record; total is their sum.
@@ -72,7 +73,7 @@ func NewReadyPush(key []byte, lookup func(function.Ref) (*function.Function, boo
 		return nil, fmt.Errorf("handlers: %w", err)
 	}
 	return &ReadyPush{
-		key: key, lookup: lookup, mark: mark, port: watchdogPort, nonces: nonces, checking: map[string]int{},
+		key: key, lookup: lookup, mark: mark, port: watchdogPort, beside: readypush.ProbePort, nonces: nonces, checking: map[string]int{},
 		client: &http.Client{
 			Timeout: connectBackTimeout,
 			// The address has to prove itself; one that it points to is none of ours. Nor is a proxy.
@@ -110,7 +111,11 @@ func (p *ReadyPush) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer p.end(f.ID)
 	ip := caller.Addr().Unmap()
-	if err := p.challenge(r.Context(), token, ip); err != nil {
+	port := p.port
+	if !f.Policy.Watchdog() {
+		port = p.beside
+	}
+	if err := p.challenge(r.Context(), token, netip.AddrPortFrom(ip, port)); err != nil {
 		return err
 	}
 	var told function.Startup
@@ -133,12 +138,12 @@ func readMessage(w http.ResponseWriter, r *http.Request) (readypush.Message, err
 	return message, nil
 }
 
-// challenge asks the watchdog at ip to prove that it has the token and serves.
-func (p *ReadyPush) challenge(ctx context.Context, token readypush.Token, ip netip.Addr) error {
-	url := "http://" + netip.AddrPortFrom(ip, p.port).String() + readypush.ReadyPath
+// challenge asks the watchdog at an address to prove that it has the token and serves.
+func (p *ReadyPush) challenge(ctx context.Context, token readypush.Token, at netip.AddrPort) error {
+	url := "http://" + at.String() + readypush.ReadyPath
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return fmt.Errorf("challenge %s: %w", ip, err)
+		return fmt.Errorf("challenge %s: %w", at, err)
 	}
 	challenge := readypush.NewChallenge()
 	request.Header.Set(readypush.ChallengeHeader, challenge)
@@ -150,7 +155,7 @@ func (p *ReadyPush) challenge(ctx context.Context, token readypush.Token, ip net
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("%w: status %d", errNotReady, response.StatusCode)
 	}
-	if !token.CheckProof(challenge, ip, response.Header.Get(readypush.ProofHeader)) {
+	if !token.CheckProof(challenge, at.Addr(), response.Header.Get(readypush.ProofHeader)) {
 		return fmt.Errorf("%w: the proof is wrong", errRefused)
 	}
 	return nil

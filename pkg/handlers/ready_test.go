@@ -34,8 +34,15 @@ type pushes struct {
 
 func newPushes(t *testing.T, watchdog func(p *pushes, w http.ResponseWriter, r *http.Request)) *pushes {
 	t.Helper()
+	spec := cow("fns")
+	spec.Process = "cat"
+	return newPushesOf(t, spec, watchdog)
+}
+
+func newPushesOf(t *testing.T, spec function.Spec, watchdog func(p *pushes, w http.ResponseWriter, r *http.Request)) *pushes {
+	t.Helper()
 	w := newWorld()
-	p := &pushes{token: readypush.DeriveToken(readyKey, "cow.fns", w.put(t, cow("fns"), function.Status{}).ID)}
+	p := &pushes{token: readypush.DeriveToken(readyKey, "cow.fns", w.put(t, spec, function.Status{}).ID)}
 	server := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()
 		p.challenges++
@@ -99,6 +106,14 @@ func TestReadyPush_Accepted(t *testing.T) {
 	wantEmpty(t, p.push(readypush.NewMessage(p.token, "cow.fns", "cow-1").Encode()), 204)
 	wantEmpty(t, p.push(readypush.NewMessage(p.token, "cow.fns", "cow-2").Encode()), 204)
 	p.want(t, 2, "cow.fns 1 cow-1 127.0.0.1", "cow.fns 1 cow-2 127.0.0.1")
+}
+
+// A function that serves by itself has port 8080, and the watchdog beside it another.
+func TestReadyPush_WatchdogBesideTheFunction(t *testing.T) {
+	p := newPushesOf(t, cow("fns"), honest)
+	p.ready.ConnectBeside(p.port)
+	wantEmpty(t, p.push(readypush.NewMessage(p.token, "cow.fns", "cow-1").Encode()), 204)
+	p.want(t, 1, "cow.fns 1 cow-1 127.0.0.1")
 }
 
 func TestReadyPush_TellsOfTheStart(t *testing.T) {

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,21 +35,32 @@ var resizeKubernetes = version.MustParseGeneric("1.33.0")
 // unclaimable says why a function cannot be given a spare, or "". image is what was found out about its image; nil if that is
 // not known yet. limits are those of the spares, which nothing can take away.
 func unclaimable(fn *function.Function, image *resolution, limits *function.Resources) string {
+	if why := unclaimableAsAsked(fn, limits); why != "" {
+		return why
+	}
 	switch {
-	case !fn.Policy.Watchdog():
-		return "its image serves by itself, and a spare runs the watchdog"
-	case len(fn.Constraints) > 0:
-		return "it is constrained to certain nodes"
-	case fn.ReadOnlyRoot:
-		return "its root is read-only, and a spare's is not"
-	case gpuOf(fn) != "":
-		return "it needs " + gpuOf(fn)
 	case image == nil:
 		return "its image is not resolved yet"
 	case image.User != nil && *image.User != defaultUser:
 		return fmt.Sprintf("its image runs as user %d, and a spare as %d", *image.User, defaultUser)
 	case len(image.PullSecrets) > 0:
 		return fmt.Sprintf("its image is pulled with secret %q, which a spare lacks", image.PullSecrets[0])
+	case !fn.Policy.Watchdog() && len(image.Command) == 0:
+		return "its image serves by itself, and what that runs is not known: " +
+			cmp.Or(image.Problem, "it has neither ENTRYPOINT nor CMD, or was deployed before spares could run it")
+	}
+	return ""
+}
+
+// unclaimableAsAsked is unclaimable for whatever image it may have.
+func unclaimableAsAsked(fn *function.Function, limits *function.Resources) string {
+	switch {
+	case len(fn.Constraints) > 0:
+		return "it is constrained to certain nodes"
+	case fn.ReadOnlyRoot:
+		return "its root is read-only, and a spare's is not"
+	case gpuOf(fn) != "":
+		return "it needs " + gpuOf(fn)
 	}
 	if limits == nil {
 		return ""
@@ -143,6 +155,9 @@ func (c *Cluster) Assignment(ctx context.Context, fn *function.Function) (assign
 	a := assignment.Assignment{
 		Function: r.fn.Ref.String(), Record: r.fn.ID, Env: p.values(), User: p.user(), Secrets: make(map[string][]byte),
 	}
+	if !r.fn.Policy.Watchdog() {
+		p.besideEnv(a.Env)
+	}
 	if limit, ok := resourcesIn(r.fn.Limits)[corev1.ResourceMemory]; ok {
 		a.MemoryLimitBytes = limit.Value()
 	}
@@ -168,6 +183,7 @@ func (c *Cluster) claimPlan(r *record) *plan {
 	p := &plan{
 		fn: r.fn, rollout: r.rollout, image: r.resolved(), watchdogImage: c.cfg.WatchdogImage,
 		readyURL: c.cfg.ReadyURL, readyKey: c.cfg.ReadyKey, callTimeout: c.cfg.CallTimeout,
+		sleepAction: true, // the watchdog does what the kubelet's would
 	}
 	p.inputs = inputsOf(p.fn, p.rollout, p.image)
 	return p
@@ -191,7 +207,8 @@ func (c *Cluster) Adopt(ctx context.Context, pod, id string, taken time.Time, fn
 	annotations[annotationClaimed] = time.Now().UTC().Format(time.RFC3339Nano)
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{
-			"uid": id, "labels": labels, "annotations": annotations, "ownerReferences": meta.OwnerReferences,
+			"uid": id, "labels": labels, "annotations": annotations,
+			"ownerReferences": []any{map[string]any{"$patch": "replace"}, meta.OwnerReferences[0]},
 		},
 		"spec": map[string]any{
 			"containers": []any{map[string]any{"name": spareContainer, "image": p.pinned()}},
@@ -280,7 +297,45 @@ func (c *Cluster) dropClaims(ctx context.Context, ref function.Ref, r *record) e
 	if d == nil || d.record != r.uid || d.available == 0 || d.observed < d.generation {
 		return nil
 	}
+	return c.drainClaims(ctx, ref, c.claims(ref, r.uid))
+}
+
+// trimClaims takes away the claimed pods that are more than is wanted. They come of a claim that was given up because Kubernetes
+// did not answer in time, and took effect all the same.
+func (c *Cluster) trimClaims(ctx context.Context, ref function.Ref, r *record) error {
 	claims := c.claims(ref, r.uid)
+	if len(claims) <= r.fn.Replicas {
+		return nil
+	}
+	// Those that were given up go first, and of the others those that do not serve, and the youngest.
+	goes := slices.SortedFunc(maps.Keys(claims), func(a, b string) int {
+		first := func(is func(name string) bool) int {
+			switch {
+			case is(a) == is(b):
+				return 0
+			case is(a):
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(
+			first(func(name string) bool { return c.isDiscarded(claims[name].uid) }),
+			first(func(name string) bool { return !c.isEndpoint(ref, name) }),
+			claims[b].claim.since.Compare(claims[a].claim.since),
+			cmp.Compare(a, b),
+		)
+	})
+	for _, name := range goes[len(goes)-r.fn.Replicas:] {
+		delete(claims, name)
+	}
+	for name := range claims {
+		c.log.Warn("claimed pod taken away, the function has another", "function", ref.Name, "namespace", ref.Namespace, "replica", name)
+	}
+	return c.drainClaims(ctx, ref, claims)
+}
+
+// drainClaims has claimed pods get no more calls, finish those that they have, and go.
+func (c *Cluster) drainClaims(ctx context.Context, ref function.Ref, claims map[string]*pod) error {
 	if len(claims) == 0 {
 		return nil
 	}
@@ -314,7 +369,7 @@ func (c *Cluster) deletePod(ctx context.Context, ref function.Ref, name string, 
 	if p.claim != nil {
 		options = deletionOf(p.uid)
 		if r := c.records.get(ref); r != nil && r.uid == p.record {
-			grace := int64((&plan{fn: r.fn}).grace().Seconds())
+			grace := int64((&plan{fn: r.fn, sleepAction: true, callTimeout: c.cfg.CallTimeout}).grace().Seconds())
 			options.GracePeriodSeconds = &grace
 		}
 	}

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
+	registryv1 "github.com/google/go-containerregistry/pkg/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -33,6 +35,9 @@ type poolWorld struct {
 	assigned   []assignment.Assignment
 	// fail, if set, is what becomes of a claim after its first step.
 	fail error
+	// unanswered has the next claim give a spare up though it became the function's, and take another.
+	unanswered bool
+	adopted    int
 }
 
 // newPoolWorld starts one with so many spares, and takes the part of their watchdogs: each registers.
@@ -47,7 +52,7 @@ func (w *poolWorld) config(size int) func(*Config) {
 	return func(cfg *Config) {
 		cfg.ReadyURL, cfg.ReadyKey = "http://provider/dc/ready", []byte("0123456789abcdef")
 		cfg.Pool = &Pool{
-			Size: size, Requests: &function.Resources{CPU: "10m", Memory: "16Mi"}, URL: "http://provider/dc/spare", Key: "ab",
+			Size: size, Owner: "dc-provider", Requests: &function.Resources{CPU: "10m", Memory: "16Mi"}, URL: "http://provider/dc/spare", Key: "ab",
 			Claim: w.claim,
 			Registered: func(id string) bool {
 				w.mu.Lock()
@@ -99,13 +104,24 @@ func (w *poolWorld) claim(ctx context.Context, f *function.Function) error {
 	}
 	w.mu.Lock()
 	w.assigned = append(w.assigned, a)
-	fail := w.fail
+	fail, unanswered := w.fail, w.unanswered
+	w.unanswered = false
 	w.mu.Unlock()
 	if fail != nil {
 		w.cluster.Discard(string(taken.UID))
 		return fail
 	}
-	return w.cluster.Adopt(ctx, taken.Name, string(taken.UID), time.Now(), f)
+	err = w.cluster.Adopt(ctx, taken.Name, string(taken.UID), time.Now(), f)
+	if err == nil {
+		w.mu.Lock()
+		w.adopted++
+		w.mu.Unlock()
+	}
+	if err != nil || !unanswered {
+		return err
+	}
+	w.cluster.Discard(string(taken.UID))
+	return w.claim(ctx, f)
 }
 
 // pods gives the pods that match.
@@ -320,6 +336,82 @@ func TestClaim_WakesWithoutDeployment(t *testing.T) {
 	})
 	w.endpoints(cowRef)
 	w.fill(1) // nothing of it comes back
+}
+
+// An image that serves by itself runs in a spare too: the watchdog beside it is told what the image would run, and how long
+// to hold its end back.
+func TestClaim_ImageThatServesByItself(t *testing.T) {
+	w := newPoolWorld(t, 1)
+	w.fill(1)
+	spec := cow()
+	spec.Process, spec.Annotations = "", map[string]string{function.AnnotationReadyPath: "/healthy"}
+	registry := newTestRegistry(t, "", "")
+	registry.push(t, "cow:1", registryv1.Config{Entrypoint: []string{"/serve"}, Cmd: []string{"--all"}}, authn.Anonymous)
+	spec.Image = registry.host + "/cow:1"
+	w.atZero(spec)
+	w.scale(cowRef, 1)
+	p := w.claimed("cow")
+	env := w.assigned[0].Env
+	for name, want := range map[string]string{
+		"DC_COMMAND": `["/serve","--all"]`, "DC_BESIDE": "8080", "DC_READY_PATH": "/healthy", "DC_HOLD": "30s",
+		"DC_FUNCTION": "cow.openfaas-fn", "DC_READY_URL": "http://provider/dc/ready", "mode": "", "DC_DIALECT": "", "ready_path": "",
+	} {
+		if env[name] != want {
+			t.Errorf("%s=%q, want %q", name, env[name], want)
+		}
+	}
+	if env["DC_READY_TOKEN"] == "" {
+		t.Error("no token")
+	}
+	for what, probe := range map[string]*corev1.Probe{"readiness": p.Spec.Containers[0].ReadinessProbe, "liveness": p.Spec.Containers[0].LivenessProbe} {
+		if probe.HTTPGet.Port.StrVal != probesPort {
+			t.Errorf("%s is asked of %s, where the function is", what, probe.HTTPGet.Port.String())
+		}
+	}
+}
+
+// A change of a pod may take effect though its answer is lost. The function has one pod in the end, and goes without a Deployment.
+func TestClaim_TookEffectUnanswered(t *testing.T) {
+	w := newPoolWorld(t, 2)
+	w.fill(2)
+	w.atZero(cow())
+	w.mu.Lock()
+	w.unanswered = true
+	w.mu.Unlock()
+	w.scale(cowRef, 1)
+	w.eventually("two spares have become the function's", func() string {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.adopted != 2 {
+			return fmt.Sprint(w.adopted)
+		}
+		return ""
+	})
+	p := w.claimed("cow")
+	w.starts(p, true)
+	w.endpoints(cowRef, "10.0.0.9:8080")
+	if got := w.claimed("cow"); got.Name != p.Name {
+		t.Errorf("%s is left, and %s was", got.Name, p.Name)
+	}
+	if got := w.api.names(deploymentsPath); len(got) > 0 {
+		t.Errorf("Deployments %v", got)
+	}
+}
+
+// Spares go with the chart. One that was claimed belongs to its function, and to nobody else.
+func TestPool_GoesWithItsOwner(t *testing.T) {
+	w := newPoolWorld(t, 0)
+	w.api.put("/apis/rbac.authorization.k8s.io/v1/clusterroles", "", `{"metadata":{"name":"dc-provider"}}`)
+	w.api.put(namespacesPath, "", `{"metadata":{"name":"openfaas-fn","labels":{"openfaas":"1"},"annotations":{"com.dragonchain.pool.size":"1"}}}`)
+	w.fill(1)
+	if owners := w.spares()[0].OwnerReferences; len(owners) != 1 || owners[0].Kind != "ClusterRole" || owners[0].Name != "dc-provider" || owners[0].UID == "" {
+		t.Errorf("owners %+v", owners)
+	}
+	w.atZero(cow())
+	w.scale(cowRef, 1)
+	if owners := w.claimed("cow").OwnerReferences; len(owners) != 1 || owners[0].UID != w.object("cow").UID {
+		t.Errorf("owners of a claimed pod %+v", owners)
+	}
 }
 
 // A claim that fails, and a pool that has no spare, leave the function its Deployment.
@@ -634,7 +726,8 @@ func TestUnclaimable(t *testing.T) {
 		want   string // a part of it; "" is claimable
 	}{
 		"plain":                 {image: &resolution{User: &same}},
-		"no watchdog":           {edit: func(s *function.Spec) { s.Process = "" }, image: &resolution{}, want: "serves by itself"},
+		"serves by itself":      {edit: func(s *function.Spec) { s.Process = "" }, image: &resolution{Command: []string{"/serve"}}},
+		"by what is not known":  {edit: func(s *function.Spec) { s.Process = "" }, image: &resolution{Problem: "no registry in reach"}, want: "not known: no registry in reach"},
 		"constraint":            {edit: func(s *function.Spec) { s.Constraints = []string{"a=b"} }, image: &resolution{}, want: "certain nodes"},
 		"read-only root":        {edit: func(s *function.Spec) { s.ReadOnlyRoot = true }, image: &resolution{}, want: "read-only"},
 		"GPU":                   {edit: func(s *function.Spec) { s.Limits = &function.Resources{AMDGPU: "1"} }, image: &resolution{}, want: "amd.com/gpu"},

@@ -40,8 +40,18 @@
 // label by which a Deployment could take it for its own, gets the function's requests and limits in place, and is deleted when
 // the function goes to zero.
 //
+// An image that serves by itself has port 8080 for itself. In a spare the watchdog runs what the image would, its ENTRYPOINT and CMD as
+// the registry told them, and stands beside it: it sees no call, asks the function's port or ready path, pushes readiness, and holds
+// the end back as long as the kubelet would elsewhere. A pod's probes cannot change, so those of every spare ask a port of the
+// watchdog's own (readypush.ProbePort), before the claim and after, whatever runs there. The other ways were worse: a watchdog that
+// forwards cannot have the port that the function listens on, a probe that runs a program costs a process every two seconds, and
+// spares of a second shape would be twice as many.
+//
 // The keeper makes as many spares as each namespace is to have, takes turns between namespaces, and takes away those that are
-// of no use: of an earlier shape, started again, never registered, or given up in the middle of a claim.
+// of no use: of an earlier shape, started again, never registered, or given up in the middle of a claim. A claim is given up, too, if the
+// API server does not answer in time; if the pod has become the function's all the same it is one too many beside the next, and drains.
+// Spares belong to a ClusterRole of the chart (Pool.Owner): objects of a namespace can have no owner in another, and when the chart is
+// uninstalled they are to go.
 //
 // Where images are pulled ahead (Config.PrePull), every node that may run a function pulls its image when the function is deployed or
 // the node is added, by a pod of some seconds: see prepull.go. The condition ImagePulled tells how far that is.

@@ -4,12 +4,15 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -262,11 +265,32 @@ func (k *keeper) make(ctx context.Context, namespace string, pool poolOf) error 
 	if err != nil {
 		return err
 	}
-	made, err := k.c.core.CoreV1().Pods(namespace).Create(ctx, k.c.sparePod(namespace, pool, method), metav1.CreateOptions{})
+	spare := k.c.sparePod(namespace, pool, method)
+	if spare.OwnerReferences, err = k.owners(ctx); err != nil {
+		return err
+	}
+	made, err := k.c.core.CoreV1().Pods(namespace).Create(ctx, spare, metav1.CreateOptions{})
 	if err != nil {
 		return translate(err, "spare in namespace", namespace)
 	}
 	return k.c.spares.observe(made)
+}
+
+// owners is whom spares belong to. A ClusterRole that was made anew has another identity: it is asked for each time.
+func (k *keeper) owners(ctx context.Context) ([]metav1.OwnerReference, error) {
+	name := k.c.cfg.Pool.Owner
+	if name == "" {
+		return nil, nil
+	}
+	role, err := k.c.core.RbacV1().ClusterRoles().Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+		k.c.log.Debug("spares belong to nobody", "err", err)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look at ClusterRole %q: %w", name, err)
+	}
+	return []metav1.OwnerReference{{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole", Name: role.Name, UID: role.UID}}, nil
 }
 
 // tell says what is wrong with a namespace's pool, once.

@@ -169,11 +169,7 @@ func (p *plan) env() []corev1.EnvVar {
 func (p *plan) watchdogEnv(values map[string]string) {
 	values["DC_FUNCTION"] = p.fn.Ref.String()
 	if needsCommand(p.fn) {
-		command, err := json.Marshal(p.image.Command)
-		if err != nil {
-			panic(fmt.Sprintf("a list of strings is always JSON: %v", err))
-		}
-		values["DC_COMMAND"] = string(command)
+		values["DC_COMMAND"] = p.command()
 	}
 	if park := p.fn.Policy.Park; park > 0 {
 		values["DC_PARK"] = park.String()
@@ -181,13 +177,39 @@ func (p *plan) watchdogEnv(values map[string]string) {
 	if n := p.fn.Policy.Prefork; n > 0 {
 		values["DC_PREFORK"] = strconv.Itoa(n)
 	}
+	p.pushEnv(values)
+	if p.readyURL != "" && p.fn.Policy.Heap {
+		values["DC_HEAP_PORT"] = strconv.Itoa(readypush.HeapPort)
+	}
+}
+
+// besideEnv tells the watchdog of a spare to run an image that serves by itself, and to stand beside it: it pushes readiness,
+// answers the pod's probes, and holds the end back as lifecycle does elsewhere.
+func (p *plan) besideEnv(values map[string]string) {
+	values["DC_FUNCTION"] = p.fn.Ref.String()
+	values["DC_BESIDE"] = strconv.Itoa(port)
+	values["DC_COMMAND"] = p.command()
+	values["DC_HOLD"] = p.hold().String()
+	if path := p.fn.Policy.ReadyPath; path != "" {
+		values["DC_READY_PATH"] = path
+	}
+	p.pushEnv(values)
+}
+
+func (p *plan) pushEnv(values map[string]string) {
 	if p.readyURL != "" {
 		values["DC_READY_URL"] = p.readyURL
 		values["DC_READY_TOKEN"] = readypush.DeriveToken(p.readyKey, p.fn.Ref.String(), p.fn.ID).Hex()
-		if p.fn.Policy.Heap {
-			values["DC_HEAP_PORT"] = strconv.Itoa(readypush.HeapPort)
-		}
 	}
+}
+
+// command is the image's own, as the watchdog reads it.
+func (p *plan) command() string {
+	command, err := json.Marshal(p.image.Command)
+	if err != nil {
+		panic(fmt.Sprintf("a list of strings is always JSON: %v", err))
+	}
+	return string(command)
 }
 
 func (p *plan) readiness() *corev1.Probe {

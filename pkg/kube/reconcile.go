@@ -170,7 +170,7 @@ func (c *Cluster) apply(ctx context.Context, ref function.Ref, r *record) (o out
 		return c.lookAhead(ctx, r), nil
 	}
 	if c.servedByClaims(ctx, ref, r) {
-		return outcome{image: r.resolved(), claimed: true}, c.resizeClaims(ctx, ref, r)
+		return outcome{image: r.resolved(), claimed: true}, errors.Join(c.trimClaims(ctx, ref, r), c.resizeClaims(ctx, ref, r))
 	}
 	if o, err = c.ensureWorkload(ctx, ref, r); err != nil {
 		return o, err
@@ -181,7 +181,7 @@ func (c *Cluster) apply(ctx context.Context, ref function.Ref, r *record) (o out
 // lookAhead finds out what the next wake of a function at zero will have to know of its image, where a spare may serve that
 // wake, or where the nodes are to pull it. What it does not find out then is found out by the wake.
 func (c *Cluster) lookAhead(ctx context.Context, r *record) (o outcome) {
-	claims := c.cfg.Pool != nil && unclaimable(r.fn, &resolution{}, c.cfg.Pool.Limits) == ""
+	claims := c.cfg.Pool != nil && unclaimableAsAsked(r.fn, c.cfg.Pool.Limits) == ""
 	if r.resolved() != nil || !claims && !c.cfg.PrePull {
 		return o
 	}

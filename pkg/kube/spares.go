@@ -14,9 +14,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
 	"github.com/dragonchain/dc-provider/pkg/function/assignment"
+	"github.com/dragonchain/dc-provider/pkg/function/readypush"
 )
 
 const (
@@ -35,6 +37,8 @@ const (
 
 	// spareContainer is the container's name, which cannot become the function's.
 	spareContainer = "function"
+	// probesPort is the name of the port that a spare's probes ask, which cannot change with its claim. Functions have port.
+	probesPort = "probes"
 	// spareMemory bounds each tmpfs: the longest assignment, as it was sent and as files.
 	spareMemory = "16Mi"
 	// spareTokenLife is the least that Kubernetes gives.
@@ -50,6 +54,9 @@ type Pool struct {
 	// Requests and Limits are a spare's; a namespace's annotations com.dragonchain.pool.cpu and .memory go before Requests.
 	// A function that was given a spare gets its own by and by; what has a limit here cannot be without one.
 	Requests, Limits *function.Resources
+	// Owner is the ClusterRole with which the spares go, so that none is left when the provider is uninstalled. Empty, or not there,
+	// means that they stay.
+	Owner string
 	// URL is where spares register, and Key the provider's public key for them.
 	URL, Key string
 
@@ -140,7 +147,7 @@ func (c *Cluster) namespacePool(name string) (pool poolOf, problem error) {
 }
 
 // sparePod renders a spare. It passes the restricted Pod Security Standard. What of a pod cannot change is what most
-// functions have: the user 1000, a root that can be written to, the watchdog's probes.
+// functions have: the user 1000, a root that can be written to, probes that the watchdog answers.
 func (c *Cluster) sparePod(namespace string, pool poolOf, watchdog WatchdogMethod) *corev1.Pod {
 	p := plan{
 		fn:            &function.Function{Spec: function.Spec{Ref: function.Ref{Name: spareContainer, Namespace: namespace}}},
@@ -160,12 +167,16 @@ func (c *Cluster) sparePod(namespace string, pool poolOf, watchdog WatchdogMetho
 		Name:            spareContainer,
 		Image:           c.cfg.WatchdogImage,
 		ImagePullPolicy: corev1.PullIfNotPresent,
-		Ports:           []corev1.ContainerPort{{Name: "http", ContainerPort: port, Protocol: corev1.ProtocolTCP}},
+		Ports: []corev1.ContainerPort{
+			{Name: "http", ContainerPort: port, Protocol: corev1.ProtocolTCP},
+			{Name: probesPort, ContainerPort: readypush.ProbePort, Protocol: corev1.ProtocolTCP},
+		},
 		Env: []corev1.EnvVar{
 			{Name: assignment.EnvKey, Value: c.cfg.Pool.Key},
 			{Name: assignment.EnvURL, Value: c.cfg.Pool.URL},
 			{Name: assignment.EnvPod, ValueFrom: fieldOf("metadata.name")},
 			{Name: assignment.EnvUID, ValueFrom: fieldOf("metadata.uid")},
+			{Name: assignment.EnvIP, ValueFrom: fieldOf("status.podIP")},
 		},
 		Resources:       corev1.ResourceRequirements{Requests: pool.requests, Limits: pool.limits},
 		ReadinessProbe:  p.readiness(),
@@ -173,6 +184,9 @@ func (c *Cluster) sparePod(namespace string, pool poolOf, watchdog WatchdogMetho
 		SecurityContext: lockedDown(false),
 		// As for the function's own pods.
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+	}
+	for _, probe := range []*corev1.Probe{container.ReadinessProbe, container.LivenessProbe} {
+		probe.HTTPGet.Port = intstr.FromString(probesPort)
 	}
 	spec := corev1.PodSpec{
 		Containers:                    []corev1.Container{container},

@@ -97,6 +97,9 @@ func (c *Cluster) resolution(ctx context.Context, fn *function.Function, rollout
 	if err != nil {
 		image.Problem = err.Error()
 	}
+	if !fn.Policy.Watchdog() {
+		image.Command = f.command // for a spare
+	}
 	if !needsCommand(fn) {
 		return image, nil
 	}

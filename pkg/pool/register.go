@@ -16,8 +16,6 @@ import (
 )
 
 const (
-	// watchdogPort is where every spare serves.
-	watchdogPort = 8080
 	// askTimeout bounds a request to a spare that has just told that it listens, and all that is asked of it.
 	askTimeout = 2 * time.Second
 	// asksAtOnce bounds how many spares are asked at a time: anybody in the cluster can have one asked.
@@ -61,7 +59,7 @@ func NewRegistrar(cfg RegistrarConfig) (*Registrar, error) {
 		return nil, errors.New("pool: Key, Confirm and Assignment are needed")
 	}
 	return &Registrar{
-		cfg: cfg, port: watchdogPort, asking: make(chan struct{}, asksAtOnce),
+		cfg: cfg, port: readypush.ProbePort, asking: make(chan struct{}, asksAtOnce),
 		client: &http.Client{
 			// The address has to prove itself; one that it points to is none of ours. Nor is a proxy.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

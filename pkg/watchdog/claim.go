@@ -11,10 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/dragonchain/dc-provider/pkg/function/assignment"
+	"github.com/dragonchain/dc-provider/pkg/function/readypush"
 )
 
 // ErrNoClaim is wrapped by errors of a container of the warm pool that has nothing to run here, and will not get it by being
@@ -41,7 +43,8 @@ type PoolConfig struct {
 	Key string
 	// URL is where the provider is called. Empty means that it is waited for.
 	URL string
-	// Port is the TCP port served, on all addresses. 0 means 8080.
+	// Port is the TCP port served, on all addresses, where the pod's probes ask before its claim and after. 0 means
+	// readypush.ProbePort.
 	Port int
 	// Dir is the folder of the assignment, in memory and not on a disk. Empty means assignment.Dir.
 	Dir string
@@ -59,7 +62,7 @@ func ParsePoolEnv(environ []string) (PoolConfig, error) {
 	v := &vars{set: set, dialect: Native}
 	cfg := PoolConfig{
 		Pod: set[assignment.EnvPod], UID: set[assignment.EnvUID], Key: set[assignment.EnvKey], URL: set[assignment.EnvURL],
-		Port: v.number("DC_SPARE_PORT", defaultPort), Dir: set["DC_SPARE_DIR"], SecretsDir: set["DC_SPARE_SECRETS_DIR"],
+		Port: v.number("DC_SPARE_PORT", 0), Dir: set["DC_SPARE_DIR"], SecretsDir: set["DC_SPARE_SECRETS_DIR"],
 		TokenFile: set["DC_SPARE_TOKEN_FILE"], Mark: set["DC_SPARE_MARK"],
 	}
 	for _, name := range []string{assignment.EnvPod, assignment.EnvUID} {
@@ -71,7 +74,7 @@ func ParsePoolEnv(environ []string) (PoolConfig, error) {
 }
 
 func (c PoolConfig) withDefaults() PoolConfig {
-	c.Port = cmp.Or(c.Port, defaultPort)
+	c.Port = cmp.Or(c.Port, readypush.ProbePort)
 	c.Dir = cmp.Or(c.Dir, assignment.Dir)
 	c.SecretsDir = cmp.Or(c.SecretsDir, assignment.SecretsDir)
 	c.TokenFile = cmp.Or(c.TokenFile, filepath.Join(assignment.TokenDir, assignment.TokenName))
@@ -150,7 +153,7 @@ func (c PoolConfig) Claim(a *assignment.Assignment, environ []string) ([]string,
 	for _, name := range slices.Sorted(maps.Keys(a.Env)) {
 		environ = append(environ, name+"="+a.Env[name])
 	}
-	environ = append(environ, assignment.EnvPod+"="+c.Pod)
+	environ = append(environ, assignment.EnvPod+"="+c.Pod, "DC_PROBE_PORT="+strconv.Itoa(c.Port))
 	if token != "" {
 		return append(environ, assignment.EnvReadyToken+"="+token), nil
 	}

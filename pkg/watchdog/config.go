@@ -67,6 +67,10 @@ type Config struct {
 
 	// Port is the TCP port served, on all addresses. 0 means 8080.
 	Port int
+	// ProbePort is a TCP port, on all addresses, where only our own paths are served, beside Port. 0, or Port, means none.
+	ProbePort int
+	// Beside has the process of HTTPMode take its callers' connections itself, at Upstream: Port serves our own paths alone.
+	Beside bool
 	// MetricsPort is the TCP port of the metrics, on all addresses. 0 means that there are none.
 	MetricsPort int
 	// HeapPort is the TCP port, on the loopback address, where a contract finds its heap. 0 means that it has none. It needs the
@@ -191,11 +195,19 @@ func ParseEnv(environ []string) (Config, error) {
 		return Config{}, err
 	}
 	v := &vars{set: set, dialect: dialect}
+	if set["DC_BESIDE"] != "" {
+		cfg := v.beside(environ)
+		if err := errors.Join(v.errs...); err != nil {
+			return Config{}, err
+		}
+		return cfg, cfg.check()
+	}
 	cfg := Config{
 		Dialect:        dialect,
 		Mode:           v.mode(),
 		Command:        v.command(),
 		Port:           v.number("port", defaultPort),
+		ProbePort:      v.number("DC_PROBE_PORT", 0),
 		MetricsPort:    v.number("metrics_port", defaultMetricsPort),
 		HeapPort:       v.number("DC_HEAP_PORT", 0),
 		ReadTimeout:    v.duration("read_timeout", v.readTimeout()),
@@ -203,7 +215,7 @@ func ParseEnv(environ []string) (Config, error) {
 		ExecTimeout:    v.duration("exec_timeout", v.execTimeout()),
 		LameDuck:       v.duration("healthcheck_interval", defaultLameDuck),
 		MaxInFlight:    v.number("max_inflight", 0),
-		ReadyPath:      v.readyPath(),
+		ReadyPath:      v.path("ready_path"),
 		BodyBytes:      v.number("fork_body_bytes", 0),
 		OutputBytes:    v.number("fork_output_bytes", 0),
 		NoHeaders:      !v.boolean("cgi_headers", true),
@@ -306,6 +318,9 @@ func (c *Config) checkPorts() error {
 	if c.HeapPort > 65535 || c.HeapPort > 0 && c.Push.Token == (readypush.Token{}) {
 		return fmt.Errorf("DC_HEAP_PORT %d: give a port up to 65535, and DC_READY_TOKEN", c.HeapPort)
 	}
+	if c.ProbePort > 65535 {
+		return fmt.Errorf("DC_PROBE_PORT %d is above 65535", c.ProbePort)
+	}
 	if c.MetricsPort > 65535 {
 		return fmt.Errorf("metrics_port %d is above 65535", c.MetricsPort)
 	}
@@ -361,18 +376,22 @@ func (v *vars) staticPath() string {
 // command is the function's argv. fprocess is split at every blank, with no quoting: two blanks make an empty argument.
 // Functions in the field depend on it. DC_COMMAND, from the provider, can say anything.
 func (v *vars) command() []string {
-	if text := v.set["DC_COMMAND"]; text != "" {
-		var argv []string
-		if err := json.Unmarshal([]byte(text), &argv); err != nil {
-			v.fail(fmt.Errorf("DC_COMMAND is not a JSON array of strings: %w", err))
-		}
-		return argv
+	if v.set["DC_COMMAND"] != "" {
+		return v.assignedCommand()
 	}
 	text := v.text("function_process", v.set["fprocess"])
 	if text == "" {
 		return nil
 	}
 	return strings.Split(text, " ")
+}
+
+func (v *vars) assignedCommand() []string {
+	var argv []string
+	if err := json.Unmarshal([]byte(v.set["DC_COMMAND"]), &argv); err != nil {
+		v.fail(fmt.Errorf("DC_COMMAND is not a JSON array of strings: %w", err))
+	}
+	return argv
 }
 
 func (v *vars) readTimeout() time.Duration {
@@ -476,13 +495,13 @@ func parseUpstream(text string) (*url.URL, error) {
 	return u, nil
 }
 
-func (v *vars) readyPath() string {
-	path := v.set["ready_path"]
+func (v *vars) path(name string) string {
+	path := v.set[name]
 	if path == "" {
 		return ""
 	}
 	if _, err := url.ParseRequestURI(path); err != nil || path[0] != '/' {
-		v.fail(fmt.Errorf("ready_path %q is not a path, such as /ready", path))
+		v.fail(fmt.Errorf("%s %q is not a path, such as /ready", name, path))
 	}
 	return path
 }

@@ -14,6 +14,7 @@
 //	metrics     what is counted of invocations, for Prometheus
 //	prefork     start processes before their requests come, in the modes that have one for each invocation: DC_PREFORK
 //	park        end the idle processes of modes http and lambda, which the next invocation starts again: DC_PARK
+//	beside      where the watchdog stands if the function serves its callers by itself: DC_BESIDE
 //	usage       processor time and memory of this container, and its invocations: /_/usage
 //	spare       a pod of the provider's warm pool, which waits for a function; what it is given is an assignment, and the whole
 //	            is a claim: package assignment
@@ -103,6 +104,16 @@
 // are files on a tmpfs of their own, as readable as in an ordinary pod, and written anew at every start. A container that is started again,
 // its memory used up for instance, runs the same assignment, and leaves it to Kubernetes' probe to tell of its readiness, for the token of the
 // ready push is not where the function could read it. Nor can the provider ask it for its usage then.
+//
+// The probes of its pod, which cannot change, ask DC_SPARE_PORT all the while: our own paths are served there before the claim and after.
+//
+// # Beside a function that serves by itself
+//
+// DC_BESIDE is the port at which the function, an image made to be called there, is called by others without us. We start DC_COMMAND as
+// in mode http, with the environment as it is save DC_*: what looks like a setting of ours is for the function, which may be another
+// watchdog. It is ready when its port takes connections at the pod's own address, DC_POD_IP, or DC_READY_PATH is answered 2xx there; we
+// push then, and answer probes on DC_PROBE_PORT, where nothing else is served. There are no metrics, and no heap. Calls are not seen, so
+// that none can be waited for: told to end, we are not ready any more, go on for DC_HOLD, and end the function as in mode http.
 //
 // # The heap
 //

@@ -146,11 +146,16 @@ func (f *fixture) start() {
 		f.t.Fatal(err)
 	}
 	f.url = "http://" + ln.Addr().String()
+	f.serves(func(ctx context.Context) error { return f.Serve(ctx, ln) })
+}
+
+// serves has the watchdog serve until the test ends.
+func (f *fixture) serves(run func(context.Context) error) {
 	var ctx context.Context
 	ctx, f.end = context.WithCancel(context.Background())
 	go func() {
 		defer close(f.ended)
-		f.err = f.Serve(ctx, ln)
+		f.err = run(ctx)
 	}()
 	f.t.Cleanup(func() { f.stop() })
 }

@@ -74,13 +74,14 @@ func TestPoolConfig_ClaimedEnvironment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.Port = 8079
 	image := []string{"PATH=/bin", "both=image", "DC_POD=of-the-image", "DC_READY_TOKEN=of-the-image"}
 	first, err := cfg.Claim(a, image)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]string{"PATH": "/bin", "fprocess": "cat", "both": "function", "DC_POD": "pool-1", "DC_FUNCTION": "hello.fn",
-		"DC_READY_URL": "http://provider/dc/ready", "DC_READY_TOKEN": "aabb"}
+		"DC_PROBE_PORT": "8079", "DC_READY_URL": "http://provider/dc/ready", "DC_READY_TOKEN": "aabb"}
 	if got := environMap(first); !maps.Equal(got, want) {
 		t.Errorf("first start: %v", got)
 	}
@@ -153,7 +154,7 @@ func TestParsePoolEnv_TellsAllThatIsWrong(t *testing.T) {
 		}
 	}
 	cfg, err := ParsePoolEnv([]string{"DC_POD=p", "DC_POD_UID=u", "DC_SPARE_KEY=k", "DC_SPARE_URL=http://x"})
-	want := PoolConfig{Pod: "p", UID: "u", Key: "k", URL: "http://x", Port: 8080, Dir: "/.dc-assignment", SecretsDir: "/var/openfaas/secrets",
+	want := PoolConfig{Pod: "p", UID: "u", Key: "k", URL: "http://x", Port: 8079, Dir: "/.dc-assignment", SecretsDir: "/var/openfaas/secrets",
 		TokenFile: "/.dc-token/token", Mark: "/dc-watchdog"}
 	if err != nil || cfg != want {
 		t.Errorf("%+v, %v", cfg, err)

@@ -117,6 +117,18 @@ func (w *Watchdog) Run(ctx context.Context) error {
 		defer served.Wait()
 		defer endScrapes()
 	}
+	if w.cfg.ProbePort > 0 && w.cfg.ProbePort != w.cfg.Port {
+		probes, err := net.Listen("tcp", ":"+strconv.Itoa(w.cfg.ProbePort))
+		if err != nil {
+			return errors.Join(err, ln.Close())
+		}
+		// Until the end, which the probes are to see.
+		probed, endProbes := context.WithCancel(context.WithoutCancel(ctx))
+		var served sync.WaitGroup
+		served.Go(func() { w.serveProbes(probed, probes) })
+		defer served.Wait()
+		defer endProbes()
+	}
 	if w.cfg.HeapPort > 0 {
 		heap, err := listenHeap(w.cfg.HeapPort)
 		if err != nil {
@@ -159,7 +171,7 @@ func (w *Watchdog) Serve(ctx context.Context, ln net.Listener) error {
 	defer endCalls()
 	srv := w.server(calls)
 	front := make(chan error, 1)
-	if m, ok := w.mode.(*httpMode); ok {
+	if m, ok := w.mode.(*httpMode); ok && !w.cfg.Beside {
 		var err error
 		if w.front, err = w.newFront(m, srv); err != nil {
 			panic("watchdog: " + err.Error()) // what it is made of is ours
@@ -216,7 +228,7 @@ func (w *Watchdog) logStart(addr net.Addr) {
 	w.log.Info("serving", "mode", w.cfg.Mode, "dialect", w.cfg.Dialect, "address", addr.String(), "program", w.program(),
 		"read_timeout", w.cfg.ReadTimeout.String(), "write_timeout", w.cfg.WriteTimeout.String(),
 		"exec_timeout", w.cfg.ExecTimeout.String(), "healthcheck_interval", w.cfg.LameDuck.String(),
-		"max_inflight", w.cfg.MaxInFlight, "park", w.cfg.Park.String(), "prefork", w.cfg.Prefork)
+		"max_inflight", w.cfg.MaxInFlight, "park", w.cfg.Park.String(), "prefork", w.cfg.Prefork, "beside", w.cfg.Beside)
 }
 
 // program is what is served, for the log.
@@ -260,6 +272,10 @@ func (w *Watchdog) server(calls context.Context) *http.Server {
 func (w *Watchdog) route(rw http.ResponseWriter, r *http.Request) {
 	if serve := w.ownPath(r.URL.Path); serve != nil {
 		serve(rw, r)
+		return
+	}
+	if w.cfg.Beside {
+		http.NotFound(rw, r) // the function has its callers where it listens
 		return
 	}
 	w.invoke(rw, r)

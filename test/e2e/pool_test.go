@@ -149,7 +149,7 @@ func (f function) wakeByClaim(t *testing.T, body string) (a answer) {
 // TestPool_AnyImage wakes functions that have nothing in common by spares.
 func TestPool_AnyImage(t *testing.T) {
 	t.Parallel()
-	namespace := newPool(t, 5)
+	namespace := newPool(t, 6)
 	secret := unique(t, "secret")
 	makeSecretIn(t, secret, namespace)
 	t.Cleanup(func() { removeSecret(t, secret, namespace) })
@@ -161,6 +161,7 @@ func TestPool_AnyImage(t *testing.T) {
 		"busybox fork": {d: scripted(), body: `printf "%s %s %s" "$PRICE" "$(cat /var/openfaas/secrets/` + secret + `)" "$(id -u)"`, want: "$(HOME) costs $5 v 1000"},
 		"Python fork":  {d: deployment{Image: "dragonchain/example-balance:dev", EnvProcess: "python3 -c print(6*7)"}, want: "42\n"},
 		"Go http":      {d: watchedProbe(t)},
+		"Go by itself": {d: probe(t)},
 		"Lambda Go":    {d: lambdaImage(), body: `{"name":"Ada"}`, want: "Hello, Ada"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -179,6 +180,10 @@ func TestPool_AnyImage(t *testing.T) {
 			claimed, others := f.claimed(t)
 			if len(claimed) != 1 || len(others) != 0 {
 				t.Fatalf("%d claimed pods and %d others", len(claimed), len(others))
+			}
+			// Environment and secrets were told to the watchdog alone.
+			if text, err := json.Marshal(claimed[0]); err != nil || strings.Contains(string(text), "costs") || strings.Contains(string(text), "DC_READY_TOKEN") {
+				t.Errorf("who reads pods finds what the function is told: %s, %v", text, err)
 			}
 			if _, err := cluster.AppsV1().Deployments(namespace).Get(t.Context(), f.name, metav1.GetOptions{}); err == nil {
 				t.Error("one call made a Deployment")
@@ -215,15 +220,37 @@ func TestPool_ClaimedPodIsTheFunctions(t *testing.T) {
 		if err != nil {
 			return false, err.Error()
 		}
-		limits := p.Spec.Containers[0].Resources.Limits
+		// What the kubelet says is in force, and not only what it is asked for.
+		if len(p.Status.ContainerStatuses) != 1 || p.Status.ContainerStatuses[0].Resources == nil {
+			return false, fmt.Sprintf("%+v", p.Status.ContainerStatuses)
+		}
+		limits := p.Status.ContainerStatuses[0].Resources.Limits
 		return limits.Memory().String() == "64Mi" && limits.Cpu().String() == "200m", fmt.Sprint(limits)
 	})
+	if p, err := cluster.CoreV1().Pods(f.namespace).Get(t.Context(), claimed[0].Name, metav1.GetOptions{}); err != nil || p.Status.ContainerStatuses[0].RestartCount > 1 {
+		t.Errorf("its container was started again for that: %+v, %v", p, err)
+	}
 	f.awaitZero(t)
 	eventually(t, "its pod is gone", func() (bool, string) {
 		_, err := cluster.CoreV1().Pods(f.namespace).Get(t.Context(), claimed[0].Name, metav1.GetOptions{})
 		return err != nil, "it is there"
 	})
 	awaitSpares(t, f.namespace, 2)
+}
+
+// TestPool_GoesWithTheChart finds that spares belong to what goes with the chart; the rest is Kubernetes' garbage collector's.
+func TestPool_GoesWithTheChart(t *testing.T) {
+	t.Parallel()
+	namespace := newPool(t, 1)
+	role, err := cluster.RbacV1().ClusterRoles().Get(t.Context(), "dc-provider", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range podsIn(t, namespace, labelSpare) {
+		if o := p.OwnerReferences; len(o) != 1 || o[0].Kind != "ClusterRole" || o[0].UID != role.UID {
+			t.Errorf("%s belongs to %+v", p.Name, o)
+		}
+	}
 }
 
 // TestPool_OneSpareForTwo wakes two functions at once: both are answered, and one of them by the spare.

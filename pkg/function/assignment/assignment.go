@@ -9,7 +9,7 @@ import (
 
 // Where things are, in a spare's pod.
 const (
-	// Path is where a spare answers on port 8080: who it is (GET) and an assignment (POST).
+	// Path is where a spare answers on readypush.ProbePort: who it is (GET) and an assignment (POST).
 	Path = "/_/spare"
 	// CallPath is where the provider is called, beside the ready push.
 	CallPath = "/dc/spare"
@@ -29,6 +29,8 @@ const (
 	EnvURL = "DC_SPARE_URL"
 	// EnvPod and EnvUID are the pod's name and uid, from Kubernetes (downward API).
 	EnvPod, EnvUID = "DC_POD", "DC_POD_UID"
+	// EnvIP is the pod's address, from there too.
+	EnvIP = "DC_POD_IP"
 	// EnvReadyToken is the one variable of an assignment that the function may not see: see package readypush.
 	EnvReadyToken = "DC_READY_TOKEN"
 )
@@ -51,7 +53,7 @@ type Assignment struct {
 	Pod string `json:"pod"`
 	UID string `json:"uid"`
 	// Env is all that the environment of an ordinary replica's container holds, byte for byte, with the watchdog's variables (fprocess,
-	// DC_COMMAND, DC_FUNCTION, DC_READY_URL, DC_READY_TOKEN and so on) and without DC_POD. It goes before the image's own.
+	// DC_COMMAND, DC_FUNCTION, DC_READY_URL, DC_READY_TOKEN and so on) and without DC_POD and DC_POD_IP. It goes before the image's own.
 	Env map[string]string `json:"env,omitempty"`
 	// User is whom the function has to run as. A pod's user cannot change: the watchdog refuses to run as another. nil is any.
 	User *int64 `json:"user,omitempty"`

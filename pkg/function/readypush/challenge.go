@@ -11,6 +11,9 @@ import (
 const (
 	// ReadyPath is where the watchdog answers probes and challenges.
 	ReadyPath = "/_/ready"
+	// ProbePort is where a watchdog answers that came out of the warm pool. Functions have port 8080: the watchdog stands before them there,
+	// and answers there too, or they serve by themselves, and it stands beside them.
+	ProbePort = 8079
 	// ChallengeHeader carries the provider's challenge in its request to ReadyPath.
 	ChallengeHeader = "X-Dc-Challenge"
 	// ProofHeader carries the watchdog's proof in its answer.

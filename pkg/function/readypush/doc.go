@@ -23,6 +23,8 @@
 //	   | ---- 200, X-Dc-Proof: Proof(challenge, address) -> | Token.CheckProof, then the endpoint takes calls
 //	   | <---- 204 ---------------------------------------- |
 //
+// The address is asked on port 8080, or on ProbePort where the function serves by itself and the watchdog stands beside it.
+//
 // The provider answers 204 when the endpoint is taken, 401 when the mac or the proof is wrong (the watchdog then stops), and
 // anything else when it should be tried again.
 //
