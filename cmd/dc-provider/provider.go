@@ -66,7 +66,7 @@ func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err
 	if p.proxy, err = proxy.New(proxy.Config{
 		Lookup:    p.cluster.Lookup,
 		Endpoints: p.cluster.Endpoints,
-		Wake:      func(ctx context.Context, f *function.Function) error { return p.scaler.Wake(ctx, f) },
+		Wake:      p.wake,
 		Reason:    func(ref function.Ref) string { return p.cluster.Status(ref).Reason },
 		Stuck:     p.cluster.Stuck,
 		ColdStart: p.cluster.ColdStart,
@@ -169,6 +169,14 @@ func (p *provider) registerMetrics() error {
 		errs = append(errs, p.metrics.Register(c))
 	}
 	return errors.Join(errs...)
+}
+
+// wake wakes a function. A call that comes for that although there are replicas has reached none of them.
+func (p *provider) wake(ctx context.Context, f *function.Function) error {
+	if f.Replicas > 0 && len(p.cluster.Endpoints(f.Ref)) > 0 {
+		p.cluster.Unreached(f.Ref, f.ID)
+	}
+	return p.scaler.Wake(ctx, f)
 }
 
 // load is what a function has to do at all providers, as the scaler has it.

@@ -297,14 +297,18 @@ func (c *Cluster) dropClaims(ctx context.Context, ref function.Ref, r *record) e
 	if d == nil || d.record != r.uid || d.available == 0 || d.observed < d.generation {
 		return nil
 	}
-	return c.drainClaims(ctx, ref, c.claims(ref, r.uid))
+	claims := c.claims(ref, r.uid)
+	if len(claims) == 0 || c.rescued(ref, r) {
+		return nil
+	}
+	return c.drainClaims(ctx, ref, claims)
 }
 
 // trimClaims takes away the claimed pods that are more than is wanted. They come of a claim that was given up because Kubernetes
 // did not answer in time, and took effect all the same.
 func (c *Cluster) trimClaims(ctx context.Context, ref function.Ref, r *record) error {
 	claims := c.claims(ref, r.uid)
-	if len(claims) <= r.fn.Replicas {
+	if len(claims) <= r.fn.Replicas || c.rescued(ref, r) {
 		return nil
 	}
 	// Those that were given up go first, and of the others those that do not serve, and the youngest.

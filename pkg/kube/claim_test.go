@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	registryv1 "github.com/google/go-containerregistry/pkg/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -537,6 +540,68 @@ func TestClaim_MovesToTheDeployment(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A function whose only replica is on a node that answers nothing gets a spare beside it, which stays until there is a new replica.
+func TestRescue(t *testing.T) {
+	refusing, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := refusing.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !anyReached(t.Context(), []function.Endpoint{{Address: refusing.Addr().String()}}) {
+		t.Error("an address where nobody listens is on a node that is there")
+	}
+	const nowhere = "10.0.0.1"
+	w := newPoolWorld(t, 1)
+	w.cluster.reached = func(context.Context, []function.Endpoint) bool { return false }
+	w.fill(1)
+	w.create(cow())
+	w.condition("cow", "Claimable", "True")
+	w.pod("cow", "cow-1", nowhere, true)
+	serves := func() {
+		d := w.deployment("cow")
+		d.Status = appsv1.DeploymentStatus{Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: 1, ObservedGeneration: d.Generation}
+		w.api.put(deploymentsPath, ns, jsonOf(t, d))
+	}
+	serves()
+	w.endpoints(cowRef, nowhere+":8080")
+	id := string(w.object("cow").UID)
+	w.cluster.Unreached(cowRef, id)
+	var p *corev1.Pod
+	w.eventually("a spare is claimed", func() string {
+		list := w.podsThat(func(p *corev1.Pod) bool { return p.Annotations[annotationClaimed] != "" })
+		if len(list) != 1 {
+			return fmt.Sprint(len(list))
+		}
+		p = list[0]
+		return ""
+	})
+	w.starts(p, true)
+	w.endpoints(cowRef, nowhere+":8080", "10.0.0.9:8080")
+	w.fill(1)
+	for range 3 { // however often it is told, and the Deployment says that it serves
+		w.cluster.Unreached(cowRef, id)
+		serves()
+	}
+	w.condition("cow", "Healthy", "True")
+	if list := w.podsThat(func(p *corev1.Pod) bool { return p.Annotations[annotationClaimed] != "" }); len(list) != 1 {
+		t.Errorf("%d claimed pods", len(list))
+	}
+	made := new(corev1.Pod)
+	w.api.get(podsPath, ns, "cow-1", made)
+	made.Name, made.UID, made.Status.PodIP = "cow-2", "", "10.0.1.1"
+	w.api.mu.Lock()
+	w.api.create(httptest.NewRecorder(), apiPath{collection: podsPath, namespace: ns}, []byte(jsonOf(t, made)))
+	w.api.mu.Unlock()
+	w.eventually("the claimed pod is gone", func() string {
+		if w.api.get(podsPath, ns, p.Name, new(corev1.Pod)) {
+			return "it is there"
+		}
+		return ""
+	})
 }
 
 // A claimed pod that cannot be deleted now takes no calls meanwhile, and is deleted later.

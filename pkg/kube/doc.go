@@ -71,7 +71,9 @@
 // more, and only then is the Deployment made smaller; their calls go on, as those of every pod that is to end.
 //
 // A pod whose node is lost is replaced elsewhere some seconds after Kubernetes has noticed, which takes it most of a minute: pods
-// tolerate such nodes for five seconds and not for the five minutes that are usual.
+// tolerate such nodes for five seconds and not for the five minutes that are usual. Calls notice sooner: a function of which none of
+// the replicas can be reached (Unreached), and whose addresses answer nothing when they are looked at, is given a spare beside them,
+// which goes when there is a new replica, or after two minutes. See rescue.go.
 //
 // # Guarantees
 //

@@ -98,6 +98,8 @@ type Cluster struct {
 	nodes  *nodeCache
 	pulls  *puller
 	synced chan struct{}
+	// reached reports whether any of some endpoints' addresses answers.
+	reached func(context.Context, []function.Endpoint) bool
 	// refill has the pool looked at, and keeping says that this provider does.
 	refill  chan struct{}
 	keeping atomic.Bool
@@ -112,6 +114,8 @@ type Cluster struct {
 	// woken are the records whose functions were at zero a moment ago, and steady those that are to get their Deployment
 	// whatever claimed pods they have.
 	woken, steady map[types.UID]struct{}
+	// rescues are the records of which calls reached no replica lately.
+	rescues map[types.UID]rescue
 	// discarded are spares that are of no use any more, until their pods are gone.
 	discarded map[types.UID]struct{}
 	// departures are closed when the record with that identity is gone.
@@ -159,11 +163,13 @@ func New(cfg Config) (*Cluster, error) {
 		cfg:        cfg,
 		log:        cfg.Log,
 		synced:     make(chan struct{}),
+		reached:    anyReached,
 		prepared:   make(map[string]function.Policy),
 		departures: make(map[string]chan struct{}),
 		refill:     make(chan struct{}, 1),
 		woken:      make(map[types.UID]struct{}),
 		steady:     make(map[types.UID]struct{}),
+		rescues:    make(map[types.UID]rescue),
 		discarded:  make(map[types.UID]struct{}),
 	}
 	var err error

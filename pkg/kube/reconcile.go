@@ -164,11 +164,13 @@ func (c *Cluster) apply(ctx context.Context, ref function.Ref, r *record) (o out
 	}
 	if r.fn.Replicas == 0 {
 		c.unsteady(r.uid)
+		c.unrescue(r.uid)
 		if err := c.removeWorkload(ctx, ref, r.uid); err != nil {
 			return o, err
 		}
 		return c.lookAhead(ctx, r), nil
 	}
+	c.rescue(ctx, ref, r)
 	if c.servedByClaims(ctx, ref, r) {
 		return outcome{image: r.resolved(), claimed: true}, errors.Join(c.trimClaims(ctx, ref, r), c.resizeClaims(ctx, ref, r))
 	}
@@ -296,6 +298,7 @@ func (c *Cluster) departed(id string) {
 	delete(c.prepared, id)
 	delete(c.woken, types.UID(id))
 	delete(c.steady, types.UID(id))
+	delete(c.rescues, types.UID(id))
 	if gone := c.departures[id]; gone != nil {
 		close(gone)
 		delete(c.departures, id)

@@ -179,6 +179,14 @@ func TestOutage_Node(t *testing.T) {
 	t.Logf("at zero: answers after %v", answers(idle, "idle"))
 	t.Logf("all replicas on the lost node: answers after %v", answers(hot, "hot"))
 	t.Logf("a contract, its replica on the lost node: answers after %v", answers(tally, `{"after":1}`))
+	for _, f := range []function{hot, tally} {
+		eventually(t, f.String()+" has a replica on the other node", func() (bool, string) {
+			claimed, others := f.claimed(t)
+			seen := fmt.Sprintf("%d claimed, %d others", len(claimed), len(others))
+			return len(claimed) == 0 && len(others) == 1 && podReady(others[0]) && others[0].Spec.NodeName == home, seen
+		})
+	}
+	t.Logf("replicas are replaced after %v", time.Since(began).Round(100*time.Millisecond))
 	link("up")
 	back = true
 	eventually(t, "the node is ready", func() (bool, string) {
