@@ -81,9 +81,8 @@ func (p through) answers(ctx context.Context, f function, body, want string) err
 	return err
 }
 
-// TestProviders_TwoWithOneLeader has functions served by the provider that does not lead, which is no reason to take them to
-// zero. Then the leader dies without a word: the other loses no call, wakes, and leads.
-func TestProviders_TwoWithOneLeader(t *testing.T) {
+func skipUnlessTwo(t *testing.T) {
+	t.Helper()
 	installed, err := cluster.AppsV1().Deployments(providerNamespace).Get(t.Context(), "dc-provider", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -91,6 +90,12 @@ func TestProviders_TwoWithOneLeader(t *testing.T) {
 	if n := *installed.Spec.Replicas; n != 2 {
 		t.Skipf("%d providers are installed: make test-e2e installs two in a pass of its own", n)
 	}
+}
+
+// TestProviders_TwoWithOneLeader has functions served by the provider that does not lead, which is no reason to take them to
+// zero. Then the leader dies without a word: the other loses no call, wakes, and leads.
+func TestProviders_TwoWithOneLeader(t *testing.T) {
+	skipUnlessTwo(t)
 	first, second := led(t)
 	zeroed := func(d deployment) deployment { return label(label(d, labelZero, "true"), labelZeroDuration, "3s") }
 	hot := deploy(t, zeroed(loaded(scripted())))
@@ -153,4 +158,115 @@ func TestProviders_TwoWithOneLeader(t *testing.T) {
 	idle.awaitZero(t)
 	l.report(t)
 	wantHeap(t, tally, map[string]string{"n": committed})
+}
+
+// enter is a program of a serial contract that appends a call's id to a log in its heap.
+func enter(id string) string {
+	return fmt.Sprintf(`
+import json, os, urllib.error, urllib.request
+try:
+    with urllib.request.urlopen(os.environ["Http_X_Heap_Url"] + "/heap/n") as answer:
+        n = json.load(answer) + 1
+except urllib.error.HTTPError as error:
+    if error.code != 404:
+        raise
+    n = 1
+print(json.dumps({"n": n, "log/%%06d" %% n: %q}))
+`, id)
+}
+
+// insists calls f again and again, each call at one provider, and at the other until it is answered if the first does not answer.
+// Nobody waits for the effect of every other call. done is to be asked when the load has ended.
+func (l *load) insists(ctx context.Context, kind string, f function, script func(id string) string, first, other corev1.Pod) (done func() (ids []string)) {
+	var ids []string
+	p, patience := first, 10*time.Second // an address that nobody has answers nothing at all
+	l.again(ctx, kind, func(ctx context.Context, n int) error {
+		id := fmt.Sprintf("%s-%04d", kind, n)
+		q, want := withCallID(f, id, "", script(id)), http.StatusOK
+		if n%2 == 1 {
+			q.path, want = "/async-function/"+f.String(), http.StatusAccepted
+		}
+		deadline := time.Now().Add(2 * time.Minute)
+		for {
+			tried, cancel := context.WithTimeout(ctx, patience)
+			a, err := at(p).send(tried, q)
+			cancel()
+			if err == nil && a.status == want {
+				ids = append(ids, id)
+				return nil
+			}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("%s: status %d, %q, %v", id, a.status, a.body, err)
+			}
+			p, patience = other, callTimeout
+			<-time.After(pace)
+		}
+	})
+	return func() []string { return ids }
+}
+
+// TestProviders_NothingLostNothingTwice calls contracts at two providers, with and without waiting, and one of them dies in the
+// middle. Whoever got no answer asks the other. Each call has its effect once, and those of a serial contract are in the order in
+// which they were accepted.
+func TestProviders_NothingLostNothingTwice(t *testing.T) {
+	skipUnlessTwo(t)
+	victim, survivor := led(t)
+	serial := deploy(t, loaded(annotate(contract(python()), "com.dragonchain.execution-order", "serial")))
+	parallel := deploy(t, loaded(contract(scripted())))
+	for f, script := range map[function]string{serial: enter("begun"), parallel: effect("begun")} {
+		f.call(t, script).is(t, "the first call", http.StatusOK)
+	}
+	l, ctx := startLoad(t)
+	clients := map[string]func() []string{}
+	for i, p := range []corev1.Pod{victim, survivor} {
+		for f, script := range map[function]func(string) string{serial: enter, parallel: effect} {
+			kind := fmt.Sprintf("parallel%d", i)
+			if f == serial {
+				kind = fmt.Sprintf("serial%d", i)
+			}
+			clients[kind] = l.insists(ctx, kind, f, script, p, survivor)
+		}
+	}
+	<-time.After(3 * time.Second) // under load
+	kill(t, victim)
+	<-time.After(3 * time.Second) // of the survivor's load
+	l.report(t)
+
+	done, all := map[string][]string{}, map[bool]int{}
+	for kind, ids := range clients {
+		done[kind] = ids()
+		if len(done[kind]) < 3 {
+			t.Errorf("%s: %d calls are too few", kind, len(done[kind]))
+		}
+		all[strings.HasPrefix(kind, "serial")] += len(done[kind])
+	}
+	serial.awaitKeys(t, "log/", all[true]+1)
+	places := map[string]int{}
+	for n, key := range serial.heapKeys(t, "log/") {
+		id := strings.Trim(serial.heap(t, key), `"`)
+		if before, twice := places[id]; twice {
+			t.Errorf("call %s is in the log at %d and at %d", id, before, n)
+		}
+		places[id] = n
+	}
+	for kind, ids := range done {
+		last := 0
+		for _, id := range ids {
+			if !strings.HasPrefix(kind, "serial") {
+				parallel.awaitKeys(t, id+"/", 1)
+				continue
+			}
+			place, there := places[id]
+			if !there {
+				t.Errorf("call %s was acknowledged and is not in the log", id)
+			} else if place <= last {
+				t.Errorf("call %s took effect before one that was accepted before it", id)
+			}
+			last = place
+		}
+	}
+	if keys := parallel.heapKeys(t, ""); len(keys) != all[false]+1 {
+		t.Errorf("%d effects of %d calls", len(keys), all[false]+1)
+	}
+	t.Logf("%d serial and %d parallel calls", all[true], all[false])
 }
