@@ -22,8 +22,10 @@ func (w *world) settle(h *history) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), settlePatience)
 	defer cancel()
-	if err := w.awaitProvider(ctx); err != nil {
-		w.t.Fatal(err)
+	for _, host := range w.hosts {
+		if err := w.awaitProvider(ctx, host); err != nil {
+			w.t.Fatal(err)
+		}
 	}
 	for c := h.pick(); c != nil; c = h.pick() {
 		for !w.send(ctx, h, c) {

@@ -124,9 +124,13 @@ func (h *history) heard(c *call, status int, header http.Header, body string) (o
 	return true
 }
 
-// ask makes a request of the provider.
+// ask makes a request of any provider.
 func (w *world) ask(ctx context.Context, method, path string, header http.Header, body string) (status int, got http.Header, text string, err error) {
-	r, err := http.NewRequestWithContext(ctx, method, "http://"+w.gateway()+path, strings.NewReader(body))
+	return w.askAt(ctx, w.hosts[rand.IntN(len(w.hosts))], method, path, header, body)
+}
+
+func (w *world) askAt(ctx context.Context, host, method, path string, header http.Header, body string) (status int, got http.Header, text string, err error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+w.gateway(host)+path, strings.NewReader(body))
 	if err != nil {
 		return 0, nil, "", err
 	}

@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// Variables of the process that runs the contracts: their addresses, by name, and where the provider serves their heaps.
+// Variables of the process that runs the contracts: their addresses, by name, and where providers serve their heaps.
 const (
 	contractsVariable = "MODEL_CONTRACTS"
-	providerVariable  = "MODEL_PROVIDER"
+	providersVariable = "MODEL_PROVIDERS"
 	user, password    = "admin", "model"
 )
 
@@ -87,9 +87,18 @@ func serial(w http.ResponseWriter, r *http.Request, heaps *http.Client, name str
 	_ = json.NewEncoder(w).Encode(map[string]any{"n": n + 1, logKey(n + 1): r.Header.Get("X-Call-Id")}) // the provider may be dead
 }
 
-// length is how many entries the log has.
+// length is how many entries the log has, by the first provider that says so.
 func length(r *http.Request, heaps *http.Client, name string) (n int, err error) {
-	status, _, body, err := get(r, heaps, "http://"+os.Getenv(providerVariable)+"/heap/"+name+"/n")
+	for provider := range strings.SplitSeq(os.Getenv(providersVariable), ",") {
+		if n, err = lengthBy(r, heaps, provider, name); err == nil {
+			break
+		}
+	}
+	return n, err
+}
+
+func lengthBy(r *http.Request, heaps *http.Client, provider, name string) (n int, err error) {
+	status, _, body, err := get(r, heaps, "http://"+provider+"/heap/"+name+"/n")
 	switch {
 	case err != nil:
 		return 0, err

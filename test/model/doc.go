@@ -7,6 +7,8 @@
 //	                 │        └─► chain, which notes what comes
 //	                 └─► store: a bbolt file, or a real PostgreSQL
 //
+// With a database there are two providers, too, of which one is killed while the other goes on.
+//
 // The one part that is not real is Kubernetes: an API server that has the records and pods of the contracts, keeps what it is given
 // and does nothing of itself. Every address is one of 127.0.0.0/8, and of root's runs in a network of their own.
 //

@@ -99,6 +99,10 @@ func (k *kubernetes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			refuse(w, http.StatusBadRequest, "BadRequest")
 			return
 		}
+		if given := o["metadata"].(map[string]any)["resourceVersion"]; given != there["metadata"].(map[string]any)["resourceVersion"] {
+			refuse(w, http.StatusConflict, "Conflict") // another provider was faster
+			return
+		}
 		reply(w, http.StatusOK, k.put(at, o))
 	default:
 		// What the provider says of its functions is of no interest here, and what it wants of them stays as it is.

@@ -78,9 +78,18 @@ func run(m *testing.M) int {
 	return inside.ProcessState.ExitCode()
 }
 
-func TestModel_Bolt(t *testing.T) { testModel(t, "", 4, *boltRounds) }
+func TestModel_Bolt(t *testing.T) {
+	t.Parallel()
+	testModel(t, "", 1, 4, *boltRounds)
+}
 
-func TestModel_Postgres(t *testing.T) {
+func TestModel_Postgres(t *testing.T) { testPostgres(t, 1) }
+
+// TestModel_TwoProviders has one of two providers killed while both are called.
+func TestModel_TwoProviders(t *testing.T) { testPostgres(t, 2) }
+
+func testPostgres(t *testing.T, providers int) {
+	t.Parallel()
 	server, err := postgrestest.Start()
 	if err != nil {
 		t.Fatal(err)
@@ -91,23 +100,30 @@ func TestModel_Postgres(t *testing.T) {
 		}
 	})
 	// What a dead provider had begun stays its own for the time of a lease. With so many contracts each rests meanwhile.
-	testModel(t, "postgres://postgres@/postgres?host="+filepath.Dir(server.Socket()), 16, *postgresRounds)
+	testModel(t, "postgres://postgres@/postgres?host="+filepath.Dir(server.Socket()), providers, 16, *postgresRounds)
 }
 
 const clients = 8
 
-func testModel(t *testing.T, store string, pairs, rounds int) {
+func testModel(t *testing.T, store string, providers, pairs, rounds int) {
 	var contracts []string
 	for n := range pairs {
 		contracts = append(contracts, fmt.Sprint("s", n), fmt.Sprint("p", n))
 	}
-	w, h := newWorld(t, store, contracts), newHistory(t)
+	w, h := newWorld(t, store, providers, contracts), newHistory(t)
 	defer w.showLog()
+	running := map[string]func(){}
+	w.provideAll(running)
+	w.awaitHeaps()
 	for round := range rounds {
-		w.round(h, contracts[round%pairs*2], contracts[round%pairs*2+1])
+		w.round(h, running, contracts[round%pairs*2], contracts[round%pairs*2+1])
 	}
-	stop := w.provide()
-	defer stop()
+	w.provideAll(running)
+	defer func() {
+		for _, kill := range running {
+			kill()
+		}
+	}()
 	w.settle(h)
 	final := w.heaps()
 	w.check(h, final)
@@ -133,12 +149,22 @@ func testModel(t *testing.T, store string, pairs, rounds int) {
 	}
 }
 
-// round has clients call two contracts of a provider that is killed at a random moment.
-func (w *world) round(h *history, serial, parallel string) {
+// provideAll starts the providers that are not running.
+func (w *world) provideAll(running map[string]func()) {
+	for _, host := range w.hosts {
+		if running[host] == nil {
+			running[host] = w.provide(host)
+			w.t.Cleanup(running[host])
+		}
+	}
+}
+
+// round has clients call two contracts, and kills a provider at a random moment. If there is another it goes on.
+func (w *world) round(h *history, running map[string]func(), serial, parallel string) {
 	ctx, end := context.WithCancel(w.t.Context())
 	defer end()
-	kill := w.provide()
-	defer kill()
+	w.provideAll(running)
+	victim := w.hosts[rand.IntN(len(w.hosts))]
 	var all sync.WaitGroup
 	for range clients {
 		all.Go(func() { w.behave(ctx, h, serial, parallel) })
@@ -147,14 +173,18 @@ func (w *world) round(h *history, serial, parallel string) {
 	if rand.IntN(5) > 0 {
 		starting, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
-		if err := w.awaitProvider(starting); err != nil {
+		if err := w.awaitProvider(starting, victim); err != nil {
 			w.t.Fatal(err)
 		}
 		life += 50 * time.Millisecond
 		life += time.Duration(rand.IntN(500)) * time.Millisecond
 	}
 	pause(ctx, life)
-	kill()
+	running[victim]()
+	delete(running, victim)
+	if len(w.hosts) > 1 {
+		pause(ctx, 200*time.Millisecond) // of those who asked the dead one, and ask the other
+	}
 	end()
 	all.Wait()
 }

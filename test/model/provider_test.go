@@ -28,15 +28,17 @@ type world struct {
 	// net is the part of 127.0.0.0/8 that this test has: every process has an address of its own, and the ports that it always has.
 	net       string
 	contracts []string
-	chain     *chain
-	store     string
-	client    *http.Client
+	// hosts are the last parts of the providers' addresses.
+	hosts  []string
+	chain  *chain
+	store  string
+	client *http.Client
 }
 
 // newWorld starts the contracts and all that the provider needs beside them, until the test ends.
-func newWorld(t *testing.T, store string, contracts []string) *world {
+func newWorld(t *testing.T, store string, providers int, contracts []string) *world {
 	w := &world{
-		t: t, folder: t.TempDir(), net: fmt.Sprintf("127.%d.%d.", 1+rand.IntN(254), rand.IntN(255)), contracts: contracts, store: store,
+		t: t, folder: t.TempDir(), net: fmt.Sprintf("127.%d.%d.", 1+rand.IntN(254), rand.IntN(255)), contracts: contracts, store: store, hosts: []string{"1", "4"}[:providers],
 		chain: &chain{}, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
 	}
 	t.Cleanup(w.client.CloseIdleConnections)
@@ -128,8 +130,12 @@ func (w *world) runContracts(at map[string]string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	var providers []string
+	for _, host := range w.hosts {
+		providers = append(providers, w.gateway(host))
+	}
 	process := exec.Command(os.Args[0])
-	process.Env = append(os.Environ(), contractsVariable+"="+string(text), providerVariable+"="+w.gateway())
+	process.Env = append(os.Environ(), contractsVariable+"="+string(text), providersVariable+"="+strings.Join(providers, ","))
 	process.Stderr = os.Stderr
 	out, err := process.StdoutPipe()
 	if err != nil {
@@ -159,15 +165,15 @@ func (w *world) start(process *exec.Cmd) (stop func()) {
 	})
 }
 
-func (w *world) gateway() string { return w.net + "1:8080" }
+func (w *world) gateway(host string) string { return w.net + host + ":8080" }
 
 // provide starts a provider on the store. What it logs is shown if the test fails.
-func (w *world) provide() (kill func()) {
+func (w *world) provide(host string) (kill func()) {
 	w.t.Helper()
-	at := w.net + "1:"
+	at := w.net + host + ":"
 	process := exec.Command(provider, "--listen", at+"8080", "--provider-listen", at+"8081", "--metrics-listen", at+"8082",
 		"--kubeconfig", filepath.Join(w.folder, "kubeconfig"), "--basic-auth-dir", w.folder, "--ready-key-file", filepath.Join(w.folder, "ready-key"),
-		"--pre-pull=false", "--watchdog", "init-container", "--log-level", "warn", "--pod", "provider",
+		"--pre-pull=false", "--watchdog", "init-container", "--log-level", "warn", "--pod", "provider-"+host,
 		"--chain-url", "http://"+w.net+"3:8080/transactions", "--chain-id", "chain")
 	process.Env = append(os.Environ(), "DC_CHAIN_KEY_ID=id", "DC_CHAIN_KEY=key", "DC_STORE="+w.store)
 	log, err := os.OpenFile(filepath.Join(w.folder, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -179,16 +185,34 @@ func (w *world) provide() (kill func()) {
 	return w.start(process)
 }
 
-// awaitProvider waits until the provider answers as one that knows the cluster.
-func (w *world) awaitProvider(ctx context.Context) error {
+// awaitProvider waits until a provider answers as one that knows the cluster.
+func (w *world) awaitProvider(ctx context.Context, host string) error {
 	for {
-		if status, _, _, err := w.ask(ctx, http.MethodGet, "/healthz", nil, ""); err == nil && status == http.StatusOK {
+		if status, _, _, err := w.askAt(ctx, host, http.MethodGet, "/healthz", nil, ""); err == nil && status == http.StatusOK {
 			return nil
 		}
 		select {
 		case <-time.After(5 * time.Millisecond):
 		case <-ctx.Done():
 			return fmt.Errorf("the provider does not serve: %w", ctx.Err())
+		}
+	}
+}
+
+// awaitHeaps waits until every contract has its heap, which is made before its first replica, where there is more to Kubernetes.
+func (w *world) awaitHeaps() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	for _, name := range w.contracts {
+		for {
+			_, _, body, err := w.ask(ctx, http.MethodGet, "/heap/"+name+"/n", nil, "")
+			if err == nil && strings.Contains(body, "no such key") {
+				break
+			}
+			if pause(ctx, 10*time.Millisecond); ctx.Err() != nil {
+				w.t.Fatalf("%s has no heap: %q, %v", name, body, err)
+			}
 		}
 	}
 }
