@@ -133,6 +133,8 @@ func TestVerify_Refused(t *testing.T) {
 		{"no key id", set("Authorization", "DC1-HMAC-SHA256 :"+list), "Malformed Authorization Header"},
 		{"slash in the key id", set("Authorization", "DC1-HMAC-SHA256 a/b:"+list), "Malformed Authorization Header"},
 		{"no base64", set("Authorization", "DC1-HMAC-SHA256 "+keyID+":!"), "Malformed Authorization Header"},
+		{"a line end within", set("Authorization", "DC1-HMAC-SHA256 "+keyID+":"+list[:8]+"\r"+list[8:]), "Malformed Authorization Header"},
+		{"bits that are too many", set("Authorization", "DC1-HMAC-SHA256 "+keyID+":"+list[:len(list)-2]+"N="), "Malformed Authorization Header"},
 		{"no mac", set("Authorization", "DC1-HMAC-SHA256 "+keyID+":"), "Malformed Authorization Header"},
 		{"unknown key", set("Authorization", "DC1-HMAC-SHA256 OTHER:"+list), "Invalid HMAC Authentication"},
 		{"part of the mac", set("Authorization", "DC1-HMAC-SHA256 "+keyID+":"+list[:4]), "Invalid HMAC Authentication"},

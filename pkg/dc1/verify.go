@@ -140,8 +140,9 @@ func parseCredentials(s string) (id string, mac []byte, err error) {
 	if colon < 1 || strings.Contains(s[:colon], "/") {
 		return "", nil, errMalformed
 	}
-	mac, err = base64.StdEncoding.DecodeString(s[colon+1:])
-	if err != nil || len(mac) == 0 {
+	// Package base64 alone skips line ends, and takes any last bits that are too many.
+	mac, err = base64.StdEncoding.Strict().DecodeString(s[colon+1:])
+	if err != nil || len(mac) == 0 || strings.ContainsAny(s[colon+1:], "\r\n") {
 		return "", nil, errMalformed
 	}
 	return s[:colon], mac, nil
