@@ -252,9 +252,12 @@ func (s *apiServer) replace(w http.ResponseWriter, p apiPath, old, next map[stri
 
 func (s *apiServer) remove(w http.ResponseWriter, p apiPath, old, options map[string]any) {
 	m := metadata(old)
-	if pre, _ := options["preconditions"].(map[string]any); pre["uid"] != nil && pre["uid"] != m["uid"] {
-		fail(w, http.StatusConflict, "uid differs")
-		return
+	pre, _ := options["preconditions"].(map[string]any)
+	for _, field := range []string{"uid", "resourceVersion"} {
+		if pre[field] != nil && pre[field] != m[field] {
+			fail(w, http.StatusConflict, field+" differs")
+			return
+		}
 	}
 	if list, _ := m["finalizers"].([]any); len(list) > 0 {
 		next := deepCopy(old)

@@ -3,6 +3,8 @@ package kube
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +29,8 @@ const (
 	// claimPatience is how long a claimed pod may take to serve before the function gets its Deployment beside it: what goes
 	// wrong there may go right in a pod that was made for it, and its status tells what does not.
 	claimPatience = 15 * time.Second
+	// secretsInterval is how often the secrets of claimed pods are looked at: about as often as the kubelet does for all others.
+	secretsInterval = 30 * time.Second
 )
 
 // resizeKubernetes has in-place changes of requests and limits on by default.
@@ -167,7 +171,22 @@ func (c *Cluster) Assignment(ctx context.Context, fn *function.Function) (assign
 		}
 		maps.Copy(a.Secrets, s.Data)
 	}
+	c.mu.Lock()
+	c.given[r.uid] = versionsOf(secrets)
+	c.mu.Unlock()
 	return a, nil
+}
+
+// versionsOf names what secrets are now, without a word of what is in them; "" for none.
+func versionsOf(secrets []*corev1.Secret) string {
+	if len(secrets) == 0 {
+		return ""
+	}
+	h := sha256.New()
+	for _, s := range secrets {
+		fmt.Fprintln(h, s.Name, s.UID, s.ResourceVersion)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
 func (c *Cluster) recordOf(fn *function.Function) (*record, error) {
@@ -205,6 +224,12 @@ func (c *Cluster) Adopt(ctx context.Context, pod, id string, taken time.Time, fn
 	annotations := p.annotations()
 	annotations[annotationInputs] = p.inputs
 	annotations[annotationClaimed] = time.Now().UTC().Format(time.RFC3339Nano)
+	c.mu.Lock()
+	if given := c.given[r.uid]; given != "" {
+		annotations[annotationSecrets] = given
+	}
+	delete(c.given, r.uid)
+	c.mu.Unlock()
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{
 			"uid": id, "labels": labels, "annotations": annotations,
@@ -270,7 +295,41 @@ func (c *Cluster) servedByClaims(ctx context.Context, ref function.Ref, r *recor
 			c.rounds().AddAfter(ref, left) // no event tells that something did not happen
 		}
 	}
-	return true
+	return !c.secretsChanged(ctx, ref, r, claims)
+}
+
+// secretsChanged looks whether claimed pods hold what the function's secrets are now. In all other pods the kubelet renews them; to
+// one that was claimed they were told once, so that the function gets its Deployment if they have changed. What cannot be found out
+// now changes nothing: a secret that is gone is kept in other pods, too.
+func (c *Cluster) secretsChanged(ctx context.Context, ref function.Ref, r *record, claims map[string]*pod) bool {
+	if len(r.fn.Secrets) == 0 {
+		return false
+	}
+	due := false
+	for _, p := range claims {
+		left := secretsInterval - time.Since(p.claim.since)
+		if left <= 0 { // and not in the middle of a wake
+			due, left = true, secretsInterval
+		}
+		c.rounds().AddAfter(ref, left)
+	}
+	if !due {
+		return false
+	}
+	secrets, err := c.secretsOf(ctx, r.fn)
+	if err != nil {
+		c.log.Debug("secrets of a claimed pod are not known now", "function", ref.Name, "namespace", ref.Namespace, "err", err)
+		return false
+	}
+	now := versionsOf(secrets)
+	for _, p := range claims {
+		if p.claim.secrets != "" && p.claim.secrets != now {
+			c.log.Info("claimed pod is replaced, a secret of it has changed", "function", ref.Name, "namespace", ref.Namespace)
+			c.Steady(ref, string(r.uid))
+			return true
+		}
+	}
+	return false
 }
 
 // resolvedOrNone is resolved for those who only compare.

@@ -267,6 +267,37 @@ func TestPool_ReplacesWhatIsOfNoUse(t *testing.T) {
 	w.fill(2)
 }
 
+// A claim that was given up, because its answer was lost, may have taken effect by the time that the spare is deleted: the pod has a
+// function's calls then.
+func TestPool_DeletesNoPodThatWasClaimed(t *testing.T) {
+	w := newPoolWorld(t, 1)
+	w.fill(1)
+	w.create(cow())
+	w.deployment("cow")
+	s := w.spares()[0]
+	var late sync.Once
+	w.api.refuseIf(func(r *http.Request) int {
+		if r.Method == http.MethodDelete && strings.HasSuffix(r.URL.Path, "/"+s.Name) {
+			late.Do(func() {
+				s.Labels = map[string]string{labelFunction: "cow", labelRecord: string(w.object("cow").UID)}
+				s.Annotations = map[string]string{annotationClaimed: time.Now().UTC().Format(time.RFC3339Nano)}
+				w.api.put(podsPath, ns, jsonOf(t, s))
+			})
+		}
+		return 0
+	})
+	w.cluster.Discard(string(s.UID))
+	w.eventually("another spare in its place", func() string {
+		if spares := w.spares(); len(spares) != 1 || spares[0].UID == s.UID {
+			return fmt.Sprint(len(spares))
+		}
+		return ""
+	})
+	if now := new(corev1.Pod); !w.api.get(podsPath, ns, s.Name, now) || now.UID != s.UID {
+		t.Error("the claimed pod was deleted")
+	}
+}
+
 // A quota that has no room for spares is no reason to ask for them without end, and keeps no function from running.
 func TestPool_NoRoom(t *testing.T) {
 	w := newPoolWorld(t, 0)
@@ -487,6 +518,10 @@ func TestClaim_MovesToTheDeployment(t *testing.T) {
 				w.Fatal(err)
 			}
 		},
+		"a secret of it, by kubectl": func(w *poolWorld, p *corev1.Pod) {
+			w.secret("token", "Opaque", map[string][]byte{"token": []byte("other")}, map[string]string{labelManagedBy: managedBy})
+			w.age(p)
+		},
 		"it crashed": func(w *poolWorld, p *corev1.Pod) {
 			now := new(corev1.Pod)
 			w.api.get(podsPath, ns, p.Name, now)
@@ -540,6 +575,57 @@ func TestClaim_MovesToTheDeployment(t *testing.T) {
 			}
 		})
 	}
+}
+
+// age has a claimed pod be claimed an hour ago.
+func (w *poolWorld) age(p *corev1.Pod) {
+	w.Helper()
+	now := new(corev1.Pod)
+	w.api.get(podsPath, p.Namespace, p.Name, now)
+	now.Annotations[annotationClaimed] = time.Now().Add(-time.Hour).UTC().Format(time.RFC3339Nano)
+	w.api.put(podsPath, p.Namespace, jsonOf(w.T, now))
+	w.eventually("the claim is old", func() string {
+		for _, known := range w.cluster.Claimed() {
+			if time.Since(known.Since) < time.Hour {
+				return known.Since.String()
+			}
+		}
+		return ""
+	})
+}
+
+// Only a change of what a claimed pod was given is a reason to replace it: not that a secret is gone, nor that it cannot be seen.
+func TestClaim_SecretsThatAreWhatTheyWere(t *testing.T) {
+	w := newPoolWorld(t, 1)
+	w.fill(1)
+	if err := w.cluster.CreateSecret(t.Context(), ns, "token", []byte("hush")); err != nil {
+		t.Fatal(err)
+	}
+	spec := cow()
+	spec.Secrets = []string{"token"}
+	w.atZero(spec)
+	w.scale(cowRef, 1)
+	p := w.claimed("cow")
+	w.starts(p, true)
+	w.endpoints(cowRef, "10.0.0.9:8080")
+	w.age(p)
+	changed := func() bool {
+		r := w.cluster.records.get(cowRef)
+		return w.cluster.secretsChanged(t.Context(), cowRef, r, w.cluster.claims(cowRef, r.uid))
+	}
+	if changed() {
+		t.Error("nothing has changed")
+	}
+	if err := w.cluster.DeleteSecret(t.Context(), ns, "token"); err != nil {
+		t.Fatal(err)
+	}
+	if changed() {
+		t.Error("a secret that is gone is kept by other pods too")
+	}
+	if err := w.cluster.CreateSecret(t.Context(), ns, "token", []byte("other")); err != nil {
+		t.Fatal(err)
+	}
+	w.deployment("cow")
 }
 
 // A function whose only replica is on a node that answers nothing gets a spare beside it, which stays until there is a new replica.

@@ -119,7 +119,7 @@ func (k *keeper) round(ctx context.Context, now time.Time) {
 	var g errgroup.Group
 	g.SetLimit(sparesComing)
 	for _, key := range remove {
-		g.Go(func() error { k.remove(ctx, key, spares[key.Namespace][key.Name].uid); return nil })
+		g.Go(func() error { k.remove(ctx, key, spares[key.Namespace][key.Name]); return nil })
 	}
 	errs := make(chan refusal, sparesComing)
 	for _, namespace := range share(missing, sparesComing-coming) {
@@ -245,17 +245,23 @@ func (k *keeper) ask(ctx context.Context, name string, s *spare, now time.Time) 
 	k.c.cfg.Pool.Ask(context.WithoutCancel(ctx), name, ip)
 }
 
-// remove deletes a spare, unless it is being claimed.
-func (k *keeper) remove(ctx context.Context, key function.Ref, uid types.UID) {
-	if !k.c.isDiscarded(uid) && !k.c.cfg.Pool.Retire(string(uid)) {
+// remove deletes a spare, unless it is being claimed. One of which it is not known how far its claim came may be a function's by now,
+// and have calls: the API server deletes the pod only if nothing of it has changed since it was seen to be a spare.
+func (k *keeper) remove(ctx context.Context, key function.Ref, s *spare) {
+	if !k.c.isDiscarded(s.uid) && !k.c.cfg.Pool.Retire(string(s.uid)) {
 		return
 	}
-	k.c.Discard(string(uid)) // until it is gone
-	options := deletionOf(uid)
+	k.c.Discard(string(s.uid)) // until it is gone
+	options := deletionOf(s.uid)
+	options.Preconditions.ResourceVersion = &s.version
 	none := int64(0)
 	options.GracePeriodSeconds = &none // it has nothing to finish
 	err := k.c.core.CoreV1().Pods(key.Namespace).Delete(ctx, key.Name, options)
-	if err := forgotten(k.c.spares, key, uid, gone(err, "Pod", key.Name)); err != nil && ctx.Err() == nil {
+	if apierrors.IsConflict(err) {
+		k.c.log.Debug("spare not deleted, it has changed", "namespace", key.Namespace, "replica", key.Name)
+		return // the watch tells what it is now
+	}
+	if err := forgotten(k.c.spares, key, s.uid, gone(err, "Pod", key.Name)); err != nil && ctx.Err() == nil {
 		k.c.log.Warn("spare not deleted, it will be tried again", "namespace", key.Namespace, "replica", key.Name, "err", err)
 	}
 }

@@ -114,6 +114,8 @@ type Cluster struct {
 	// woken are the records whose functions were at zero a moment ago, and steady those that are to get their Deployment
 	// whatever claimed pods they have.
 	woken, steady map[types.UID]struct{}
+	// given are the versions of the secrets that were assigned to a spare which is about to become the record's.
+	given map[types.UID]string
 	// rescues are the records of which calls reached no replica lately.
 	rescues map[types.UID]rescue
 	// discarded are spares that are of no use any more, until their pods are gone.
@@ -169,6 +171,7 @@ func New(cfg Config) (*Cluster, error) {
 		refill:     make(chan struct{}, 1),
 		woken:      make(map[types.UID]struct{}),
 		steady:     make(map[types.UID]struct{}),
+		given:      make(map[types.UID]string),
 		rescues:    make(map[types.UID]rescue),
 		discarded:  make(map[types.UID]struct{}),
 	}

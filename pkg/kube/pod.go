@@ -45,9 +45,9 @@ type pod struct {
 // claim is what of a claimed pod a Deployment's pods cannot differ in.
 type claim struct {
 	since time.Time
-	// inputs is a hash of what the function was when the pod was claimed.
-	inputs    string
-	resources corev1.ResourceRequirements
+	// inputs is a hash of what the function was when the pod was claimed, and secrets of which versions of its secrets it was given.
+	inputs, secrets string
+	resources       corev1.ResourceRequirements
 	// unresized means that the node cannot give it the function's resources, or not now.
 	unresized bool
 }
@@ -58,7 +58,10 @@ func newClaim(o *corev1.Pod) *claim {
 	if err != nil || len(o.Spec.Containers) == 0 {
 		return nil
 	}
-	c := &claim{since: since, inputs: o.Annotations[annotationInputs], resources: o.Spec.Containers[0].Resources}
+	c := &claim{
+		since: since, inputs: o.Annotations[annotationInputs], secrets: o.Annotations[annotationSecrets],
+		resources: o.Spec.Containers[0].Resources,
+	}
 	for i := range o.Spec.Containers {
 		if o.Spec.Containers[i].Name == spareContainer {
 			c.resources = o.Spec.Containers[i].Resources

@@ -27,6 +27,8 @@ const (
 	labelSpare = function.ReservedPrefix + "spare"
 	// annotationClaimed says that a pod was a spare, and when it was claimed.
 	annotationClaimed = function.ReservedPrefix + "claimed"
+	// annotationSecrets says which versions of its function's secrets a claimed pod was given.
+	annotationSecrets = function.ReservedPrefix + "secrets"
 
 	// The namespace's own word on its pool.
 	annotationPoolSize   = "com.dragonchain.pool.size"
@@ -87,7 +89,9 @@ func (p *Pool) check() error {
 
 // spare is what is kept of a spare's pod.
 type spare struct {
-	uid     types.UID
+	uid types.UID
+	// version is the pod's as it was looked at here: what is deleted by it has not been claimed since.
+	version string
 	shape   string
 	ip      string
 	created time.Time
@@ -99,6 +103,7 @@ func newSpare(obj any, before *spare) *spare {
 	o := obj.(*corev1.Pod)
 	s := &spare{
 		uid:     o.UID,
+		version: o.ResourceVersion,
 		shape:   intern(o.Labels[labelSpare]),
 		ip:      o.Status.PodIP,
 		created: o.CreationTimestamp.Time,
