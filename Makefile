@@ -159,7 +159,7 @@ test-books: ## 10,000 transfers of the balance sheet and 40 kills, serial and wi
 	BOOKS_TRANSFERS=10000 BOOKS_KILLS=40 BOOKS_HTTP=1 go test -count=1 -timeout 60m -run 'TestBooks$$' -v ./cmd/dc-provider
 
 .PHONY: bench
-bench: ## measure ours beside theirs, 10 minutes, with a cluster 25: SCENARIOS='watchdog/.*' ROUNDS=5, BENCH_FLAGS='-d 3s', -list, -full (an hour)
+bench: ## measure ours beside theirs, 10 minutes, with a cluster 30: SCENARIOS='watchdog/.*' ROUNDS=5, BENCH_FLAGS='-d 3s', -list, -full (an hour)
 	@dev/packages.sh bench
 	@dev/bench.sh -run '$(SCENARIOS)' $(if $(ROUNDS),-n $(ROUNDS)) $(BENCH_FLAGS)
 

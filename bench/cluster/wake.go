@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +32,8 @@ var wakeKinds = []kind{
 }
 
 var (
+	// besideKind serves by itself, as an image of OpenFaaS's templates does. Its replica stays for its write_timeout when it is to go.
+	besideKind = kind{"go-by-itself", map[string]any{"image": "dragonchain/example-hello:dev", "envVars": map[string]string{"write_timeout": "2s"}}}
 	// noPoolKind is given no spare, for it is constrained to certain nodes, which all are.
 	noPoolKind = kind{"no-pool", map[string]any{"image": "dragonchain/example-shell:dev", "envProcess": "cat",
 		"constraints": []string{"kubernetes.io/os=linux"}}}
@@ -82,7 +85,7 @@ func (r *room) one() *scenario.Scenario {
 	functions := map[string]kind{noPoolKind.name: noPoolKind}
 	add(parkedKind.name, r.parked)
 	goal(parkedKind.name, "first-byte-ns", 10e6, 30e6)
-	for _, k := range wakeKinds {
+	for _, k := range append(slices.Clone(wakeKinds), besideKind) {
 		functions[k.name] = k
 		add(k.name, func(ctx context.Context, name string) (map[string]float64, error) { return r.wake(ctx, name, "claim") })
 		goal(k.name, "first-byte-minus-process-ns", 150e6, 300e6)
