@@ -117,10 +117,10 @@ func (p *provider) confirmSpare(ctx context.Context, s assignment.Spare, token s
 // function.ErrConflict if it, or this provider, cannot have one claimed now.
 func (p *provider) registerSpare(ctx context.Context, name string, ip netip.Addr) error {
 	switch {
-	case !p.cluster.KeepsPool():
-		return fmt.Errorf("this provider does not keep the warm pool now: %w", function.ErrConflict)
 	case !p.cluster.HasSpare(name, ip):
 		return function.NotFoundf("there is no spare %q", name)
+	case !p.cluster.KeepsPool():
+		return fmt.Errorf("this provider does not keep the warm pool now: %w", function.ErrConflict)
 	}
 	s, err := p.pool.registrar.Ask(ctx, ip)
 	switch {

@@ -314,8 +314,9 @@ func (p *provider) newAPI(s secrets, contracts *invoke.Invoker) (*handlers.API, 
 		spare = p.registerSpare
 	}
 	var peerHandler http.Handler
+	var relay handlers.Relay
 	if p.peers != nil {
-		peerHandler = p.peers.Handler()
+		peerHandler, relay = p.peers.Handler(), p.peers
 	}
 	signatures, err := p.cfg.signatures()
 	if err != nil {
@@ -326,6 +327,7 @@ func (p *provider) newAPI(s secrets, contracts *invoke.Invoker) (*handlers.API, 
 		Spare:            spare,
 		Peers:            peerHandler,
 		PeersPath:        peers.Path,
+		Relay:            relay,
 		Functions:        p.cluster,
 		Secrets:          p.cluster,
 		Namespaces:       p.cluster,
@@ -403,6 +405,9 @@ func (p *provider) run(ctx context.Context) error {
 	p.scaler.Close()
 	if p.pool != nil {
 		p.pool.asks.Wait()
+	}
+	if p.peers != nil {
+		p.peers.Close()
 	}
 	p.proxy.Close()
 	return err

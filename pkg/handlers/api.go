@@ -100,8 +100,12 @@ type Config struct {
 	Peers     http.Handler
 	PeersPath string
 
+	// Relay passes on what pods tell, to the providers that serve the same functions. nil means that there are none.
+	Relay Relay
+
 	// Spare has the spare of the warm pool register whose pod has this name and which serves at this address, as it says. An
-	// error that wraps function.ErrNotFound tells that it is none of ours. nil leaves the route out.
+	// error that wraps function.ErrNotFound tells that it is none of ours, and one that wraps function.ErrConflict that it cannot be
+	// claimed here now. nil leaves the route out.
 	Spare func(ctx context.Context, pod string, ip netip.Addr) error
 
 	// ContractHeap answers contracts that ask for their heap, on the provider's listener. nil leaves the route out.

@@ -83,12 +83,13 @@ func NewReadyPush(key []byte, lookup func(function.Ref) (*function.Function, boo
 	}, nil
 }
 
-// serve connects to no address before the push was found to be signed with the token of a function that exists.
-func (p *ReadyPush) serve(w http.ResponseWriter, r *http.Request) error {
+// serve connects to no address before the push was found to be signed with the token of a function that exists. By then the other
+// providers are told, of which each asks for itself.
+func (p *ReadyPush) serve(ctx context.Context, t told) error {
 	came := time.Now()
-	message, err := readMessage(w, r)
+	message, err := readypush.Parse(t.body)
 	if err != nil {
-		return err
+		return function.Invalidf("%v", err)
 	}
 	ref := function.ParseRef(message.Function, "")
 	f, found := p.lookup(ref)
@@ -102,40 +103,24 @@ func (p *ReadyPush) serve(w http.ResponseWriter, r *http.Request) error {
 	if seen, _ := p.nonces.ContainsOrAdd(message.Nonce, struct{}{}); seen {
 		return fmt.Errorf("%w: the nonce was seen before", errRefused)
 	}
-	caller, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return fmt.Errorf("read the caller's address: %w", err)
-	}
 	if !p.begin(f.ID) {
 		return errTooManyPushes
 	}
 	defer p.end(f.ID)
-	ip := caller.Addr().Unmap()
+	t.pass()
 	port := p.port
 	if !f.Policy.Watchdog() {
 		port = p.beside
 	}
-	if err := p.challenge(r.Context(), token, netip.AddrPortFrom(ip, port)); err != nil {
+	if err := p.challenge(ctx, token, netip.AddrPortFrom(t.from, port)); err != nil {
 		return err
 	}
-	var told function.Startup
+	var startup function.Startup
 	if up, serving, ok := message.Times(); ok {
-		told = function.Startup{Container: came.Add(-up), Process: came.Add(-serving)}
+		startup = function.Startup{Container: came.Add(-up), Process: came.Add(-serving)}
 	}
-	p.mark(ref, f.ID, message.Pod, ip.String(), told)
-	return answered(w, http.StatusNoContent, nil)
-}
-
-func readMessage(w http.ResponseWriter, r *http.Request) (readypush.Message, error) {
-	body, err := readBody(w, r, readypush.MaxMessageBytes, readyBodyTimeout)
-	if err != nil {
-		return readypush.Message{}, err
-	}
-	message, err := readypush.Parse(body)
-	if err != nil {
-		return readypush.Message{}, function.Invalidf("%v", err)
-	}
-	return message, nil
+	p.mark(ref, f.ID, message.Pod, t.from.String(), startup)
+	return nil
 }
 
 // challenge asks the watchdog at an address to prove that it has the token and serves.

@@ -39,7 +39,9 @@ func newPushes(t *testing.T, watchdog func(p *pushes, w http.ResponseWriter, r *
 	return newPushesOf(t, spec, watchdog)
 }
 
-func newPushesOf(t *testing.T, spec function.Spec, watchdog func(p *pushes, w http.ResponseWriter, r *http.Request)) *pushes {
+func newPushesOf(
+	t *testing.T, spec function.Spec, watchdog func(p *pushes, w http.ResponseWriter, r *http.Request), edit ...func(*handlers.Config),
+) *pushes {
 	t.Helper()
 	w := newWorld()
 	p := &pushes{token: readypush.DeriveToken(readyKey, "cow.fns", w.put(t, spec, function.Status{}).ID)}
@@ -67,6 +69,9 @@ func newPushesOf(t *testing.T, spec function.Spec, watchdog func(p *pushes, w ht
 	ready.ConnectTo(p.port, time.Minute)
 	cfg := w.config(t)
 	cfg.Ready = ready
+	for _, edit := range edit {
+		edit(&cfg)
+	}
 	p.handler = newAPI(t, cfg).Provider()
 	return p
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/dragonchain/dc-provider/pkg/function/assignment"
+	"github.com/dragonchain/dc-provider/pkg/function/readypush"
 )
 
 // Gateway answers clients as the OpenFaaS gateway does.
@@ -44,10 +45,10 @@ func (a *API) Provider() http.Handler {
 		routes = append(routes, route{method: "GET", path: a.cfg.PeersPath, serve: serve, open: true})
 	}
 	if a.cfg.Ready != nil {
-		routes = append(routes, route{method: "POST", path: "/dc/ready", serve: a.cfg.Ready.serve, open: true})
+		routes = append(routes, a.fromPods("/dc/ready", readypush.MaxMessageBytes, a.cfg.Ready.serve))
 	}
 	if a.cfg.Spare != nil {
-		routes = append(routes, route{method: "POST", path: assignment.CallPath, serve: a.spareCalls, open: true})
+		routes = append(routes, a.fromPods(assignment.CallPath, assignment.MaxCallBytes, a.spareCalls))
 	}
 	if a.cfg.ContractHeap != nil {
 		routes = append(routes, a.cfg.ContractHeap.routes()...)

@@ -44,6 +44,7 @@ type Peers struct {
 	key     key
 	process string
 	client  *http.Client
+	relay   *relay
 
 	mu sync.Mutex
 	// running says that the peers are asked. listed is when they were last found.
@@ -82,7 +83,7 @@ func New(cfg Config) (*Peers, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Peers{
-		cfg: cfg, key: deriveKey(cfg.Secret), process: newNonce(),
+		cfg: cfg, key: deriveKey(cfg.Secret), process: newNonce(), relay: newRelay(),
 		client: &http.Client{
 			Timeout: askTimeout,
 			// An address that a provider points to is none of ours. Nor is a proxy.
