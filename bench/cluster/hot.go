@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/dragonchain/dc-provider/bench/contest"
@@ -15,25 +17,28 @@ import (
 
 const hotName = "bench-hot"
 
-// hotScenario is a function that is up, with one replica and no watchdog, called by the cluster's own gateway.
+// hotScenario is a function that is up, with one replica and no watchdog, called by the cluster's own gateway. t is nil if it is to be
+// skipped.
 func (t *target) hotScenario(tools contest.Tools) *scenario.Scenario {
-	return scenario.Hot(tools, func(ctx context.Context) (site scenario.Site, after func(context.Context) error, err error) {
+	return scenario.Hot(tools, func(ctx context.Context, dir string, rivals []scenario.Rival) (site scenario.Site, after func(context.Context) error, err error) {
 		ctx, cancel := context.WithTimeout(ctx, lifeLimit)
 		defer cancel()
+		cage := t.newCage()
 		after = func(ctx context.Context) error {
+			err := cage.remove(ctx)
 			ctx, cancel := context.WithTimeout(ctx, cleanupLimit)
 			defer cancel()
-			return t.delete(ctx, hotName) // its pod stays for half a minute and does nothing
+			return errors.Join(err, t.delete(ctx, hotName)) // its pod stays for half a minute and does nothing
 		}
-		if site, err = t.hot(ctx); err != nil {
+		if site, err = t.hot(ctx, cage, dir, rivals); err != nil {
 			return site, nil, errors.Join(err, after(context.WithoutCancel(ctx)))
 		}
 		return site, after, nil
 	})
 }
 
-// hot deploys the function and waits until it answers.
-func (t *target) hot(ctx context.Context) (site scenario.Site, err error) {
+// hot deploys the function, waits until it answers, and puts the rivals before it.
+func (t *target) hot(ctx context.Context, cage *cage, dir string, rivals []scenario.Rival) (site scenario.Site, err error) {
 	gateway, err := url.Parse(t.url)
 	if err != nil {
 		return site, err
@@ -46,12 +51,42 @@ func (t *target) hot(ctx context.Context) (site scenario.Site, err error) {
 	if err := t.call(ctx, hotName); err != nil {
 		return site, err
 	}
-	list, err := t.cluster.CoreV1().Pods(functionNamespace).List(ctx, metav1.ListOptions{LabelSelector: "faas_function=" + hotName})
+	function, err := t.onlyPod(ctx, functionNamespace, "faas_function="+hotName)
 	if err != nil {
 		return site, err
 	}
-	if len(list.Items) != 1 || list.Items[0].Status.PodIP == "" {
-		return site, fmt.Errorf("%s has %d pods, want one with an address", hotName, len(list.Items))
+	own, err := t.onlyPod(ctx, metav1.NamespaceAll, "app.kubernetes.io/name=dc-provider")
+	if err != nil {
+		return site, err
 	}
-	return scenario.Site{Gateway: gateway.Host, Path: "/function/" + hotName, Function: net.JoinHostPort(list.Items[0].Status.PodIP, "8080")}, nil
+	site = scenario.Site{Gateway: gateway.Host, Path: "/function/" + hotName, Function: net.JoinHostPort(function.Status.PodIP, "8080")}
+	pods := map[string]*corev1.Pod{"direct": function, "ours": own}
+	if site.NoRivals, err = t.elsewhere(ctx); err != nil {
+		return site, err
+	}
+	if site.NoRivals == "" {
+		if site.Rivals, err = cage.run(ctx, own, dir, site.Function, rivals, pods); err != nil {
+			return site, err
+		}
+	}
+	groups := map[string]string{}
+	for name, pod := range pods {
+		if groups[name], err = contest.GroupOf(string(pod.UID)); err != nil {
+			return site, err
+		}
+	}
+	site.CPU = func(name string) (time.Duration, bool) { return contest.GroupCPU(groups[name]) }
+	return site, nil
+}
+
+// onlyPod is the one pod with a label.
+func (t *target) onlyPod(ctx context.Context, namespace, label string) (*corev1.Pod, error) {
+	list, err := t.cluster.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: label, FieldSelector: "status.phase=Running"})
+	if err != nil {
+		return nil, err
+	}
+	if len(list.Items) != 1 || list.Items[0].Status.PodIP == "" {
+		return nil, fmt.Errorf("%d pods run with %s, want one with an address", len(list.Items), label)
+	}
+	return &list.Items[0], nil
 }

@@ -46,7 +46,7 @@ func Scenarios(ctx context.Context, tools contest.Tools) ([]*scenario.Scenario, 
 	t, err := connect()
 	wakes := wakeScenarios(t)
 	skipped := func(why error) []*scenario.Scenario {
-		all := append([]*scenario.Scenario{s, {Name: "cluster/hot"}}, wakes...)
+		all := append([]*scenario.Scenario{s, t.hotScenario(tools)}, wakes...)
 		for _, s := range all {
 			s.Skip = why.Error()
 		}

@@ -36,18 +36,12 @@ func (t *Turn) await(address string, r load.Request) error {
 
 // measure puts cfg on a contestant that is ready and gathers what is measured of it. p is nil for direct calls.
 func (t *Turn) measure(cfg load.Config, p *contest.Process, wholeTree bool) (Measured, error) {
-	if cfg.Count == 0 {
-		cfg.Warmup, cfg.Duration = t.Warmup, t.Duration
-	}
 	var before time.Duration
 	if p != nil {
 		before = p.CPU()
 	}
-	result, err := load.Run(t.Context, cfg)
+	result, err := t.load(cfg)
 	if err != nil {
-		return Measured{}, err
-	}
-	if err := result.Err(); err != nil {
 		return Measured{}, err
 	}
 	m := fromLoad(result)
@@ -62,6 +56,18 @@ func (t *Turn) measure(cfg load.Config, p *contest.Process, wholeTree bool) (Mea
 	bytes, err := memory()
 	m.Values["rss-bytes"] = float64(bytes)
 	return m, err
+}
+
+// load puts cfg on whoever is at its address, for the turn's time if it names no number of requests.
+func (t *Turn) load(cfg load.Config) (*load.Result, error) {
+	if cfg.Count == 0 {
+		cfg.Warmup, cfg.Duration = t.Warmup, t.Duration
+	}
+	result, err := load.Run(t.Context, cfg)
+	if err == nil {
+		err = result.Err()
+	}
+	return result, err
 }
 
 // fromLoad gives the values that every load has.

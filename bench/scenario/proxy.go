@@ -23,27 +23,27 @@ const functionPath = "/function/f0"
 // front is a proxy with one function behind it.
 type front struct {
 	name, tool string
-	// command gives the arguments for a proxy on port before a function at an address. It may write files to dir.
-	command func(dir string, port int, upstream string) (args []string, err error)
+	// command gives the arguments for a proxy that listens on an address before a function at another. It may write files to dir.
+	command func(dir, listen, upstream string) (args []string, err error)
 }
 
 var (
 	oursProxy  = front{ours, "ourproxy", flags()}
 	faasProxy  = front{"faas-provider", "faasproxy", flags()}
-	nginxProxy = front{"nginx", "nginx", func(dir string, port int, upstream string) ([]string, error) {
-		file, err := write(dir, "nginx.conf", fmt.Sprintf(nginxConfig, runtime.NumCPU(), dir, upstream, port))
+	nginxProxy = front{"nginx", "nginx", func(dir, listen, upstream string) ([]string, error) {
+		file, err := write(dir, "nginx.conf", fmt.Sprintf(nginxConfig, runtime.NumCPU(), dir, upstream, listen))
 		return []string{"-p", dir, "-c", file, "-e", "stderr"}, err
 	}}
-	haproxyProxy = front{"haproxy", "haproxy", func(dir string, port int, upstream string) ([]string, error) {
-		file, err := write(dir, "haproxy.cfg", fmt.Sprintf(haproxyConfig, runtime.NumCPU(), port, upstream))
+	haproxyProxy = front{"haproxy", "haproxy", func(dir, listen, upstream string) ([]string, error) {
+		file, err := write(dir, "haproxy.cfg", fmt.Sprintf(haproxyConfig, runtime.NumCPU(), listen, upstream))
 		return []string{"-db", "-f", file}, err
 	}}
 )
 
 // flags is the command line of the proxies in bench/cmd.
-func flags(more ...string) func(string, int, string) ([]string, error) {
-	return func(_ string, port int, upstream string) ([]string, error) {
-		return append([]string{"-addr", local(port), "-endpoint", upstream}, more...), nil
+func flags(more ...string) func(dir, listen, upstream string) ([]string, error) {
+	return func(_, listen, upstream string) ([]string, error) {
+		return append([]string{"-addr", listen, "-endpoint", upstream}, more...), nil
 	}
 }
 
@@ -72,7 +72,7 @@ http {
 		keepalive_requests 1000000000;
 	}
 	server {
-		listen 127.0.0.1:%[4]d backlog=8192;
+		listen %[4]s backlog=8192;
 		location /function/ {
 			proxy_pass http://function;
 			proxy_http_version 1.1;
@@ -100,7 +100,7 @@ defaults
 	option forwardfor
 	http-reuse always
 frontend in
-	bind 127.0.0.1:%d backlog 8192
+	bind %s backlog 8192
 	default_backend function
 backend function
 	server one %s pool-max-conn 1024
@@ -320,7 +320,7 @@ func (t *Turn) startBefore(f front, upstream string) (*contest.Process, string, 
 	if err != nil {
 		return nil, "", err
 	}
-	args, err := f.command(t.Dir, port, upstream)
+	args, err := f.command(t.Dir, local(port), upstream)
 	if err != nil {
 		return nil, "", err
 	}

@@ -200,7 +200,7 @@ func TestProxies_NamesOfContestantsAndGoals(t *testing.T) {
 	}
 }
 
-// TestHot has a server be gateway and function, each at its own path.
+// TestHot has a server be gateway, function and rival, each at its own path.
 func TestHot(t *testing.T) {
 	var mu sync.Mutex
 	paths := map[string]int{}
@@ -211,17 +211,47 @@ func TestHot(t *testing.T) {
 	}))
 	defer server.Close()
 	address := server.Listener.Addr().String()
-	missing := contest.Tool{Missing: "not installed"}
-	closed := 0
-	s := Hot(contest.Tools{"nginx": missing, "haproxy": missing, "faasproxy": missing}, func(context.Context) (Site, func(context.Context) error, error) {
-		return Site{Gateway: address, Path: "/function/hot", Function: address}, func(context.Context) error { closed++; return nil }, nil
+	tools := contest.Tools{"nginx": {Path: "/sbin/nginx"}, "haproxy": {Path: "/sbin/haproxy"}, "faasproxy": {Missing: "not installed"}}
+	closed, folder, asked := 0, "", time.Duration(0)
+	s := Hot(tools, func(_ context.Context, dir string, rivals []Rival) (Site, func(context.Context) error, error) {
+		folder = dir
+		var commands [][]string
+		for _, r := range rivals {
+			command, err := r.Command(dir, "0.0.0.0:8080", address)
+			if err != nil {
+				t.Error(err)
+			}
+			commands = append(commands, command)
+		}
+		if len(commands) != 2 || commands[0][0] != "/sbin/nginx" || commands[1][0] != "/sbin/haproxy" {
+			t.Errorf("rivals %q", commands)
+		}
+		return Site{
+			Gateway: address, Path: "/function/hot", Function: address,
+			Rivals: map[string]string{"nginx": address}, NoRivals: "elsewhere",
+			CPU: func(name string) (time.Duration, bool) { asked++; return asked * time.Second, name != "nginx" },
+		}, func(context.Context) error { closed++; return nil }, nil
 	})
 	result, err := s.Run(t.Context(), Options{Rounds: 1, Duration: 50 * time.Millisecond, Log: io.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(result.Samples) != 2 || result.Samples[0].Count == 0 || result.Samples[1].Contestant != ours || closed != 1 {
-		t.Errorf("closed %d times, samples %+v", closed, result.Samples)
+	var who []string
+	for _, sample := range result.Samples {
+		who = append(who, sample.Contestant)
+		_, cpu := sample.Values["cpu-ns/op"]
+		if sample.Count == 0 || cpu != (sample.Contestant == ours) || sample.Values["function-cpu-ns/op"] == 0 {
+			t.Errorf("%+v", sample)
+		}
+	}
+	if !reflect.DeepEqual(who, []string{direct, ours, "nginx"}) || closed != 1 {
+		t.Errorf("measured %q, closed %d times", who, closed)
+	}
+	if want := map[string]string{"haproxy": "elsewhere", "faas-provider": "not installed"}; !reflect.DeepEqual(result.Absent, want) {
+		t.Errorf("absent %q", result.Absent)
+	}
+	if _, err := os.Stat(folder); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is left: %v", folder, err)
 	}
 	server.Close() // its handlers have ended then
 	if len(paths) != 2 || paths["POST "+functionPath] == 0 || paths["POST /function/hot"] == 0 {
@@ -272,7 +302,7 @@ func TestFronts_Configurations(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			args, err := tt.front.command(t.TempDir(), port, local(port))
+			args, err := tt.front.command(t.TempDir(), local(port), local(port))
 			if err != nil {
 				t.Fatal(err)
 			}
