@@ -14,6 +14,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
+	"github.com/dragonchain/dc-provider/pkg/http1"
 )
 
 const (
@@ -95,6 +96,7 @@ type Proxy struct {
 	names      *names
 	hops       sync.Pool // of *hop
 	ahead      budget    // of QueuedBytes
+	client     http1.Client
 	dialer     net.Dialer
 	servedBy   []byte
 }
@@ -219,6 +221,22 @@ func (p *Proxy) RoundTrip(ctx context.Context, f *function.Function, r *http.Req
 	}
 	c := p.newCall(f, time.Now())
 	c.entry = p.newEntry(r, r.Header.Get(headerCallID))
+	var answer *http.Response
+	var err error
+	if e := newErrand(ctx, c, r); e != nil {
+		answer, err = e.run()
+	} else {
+		answer, err = p.travel(ctx, c, r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	setContentType(answer, r.Header)
+	return answer, nil
+}
+
+// travel makes a call through net/http.
+func (p *Proxy) travel(ctx context.Context, c *call, r *http.Request) (*http.Response, error) {
 	r = r.Clone(ctx)
 	stripHopByHop(r.Header)
 	if _, ok := r.Header["User-Agent"]; !ok {
@@ -231,7 +249,6 @@ func (p *Proxy) RoundTrip(ctx context.Context, f *function.Function, r *http.Req
 		return nil, err
 	}
 	stripHopByHop(answer.Header)
-	setContentType(answer, r.Header)
 	answer.Body = &endingBody{ReadCloser: answer.Body, trip: t}
 	return answer, nil
 }
