@@ -9,6 +9,7 @@
 //	reached     some byte of a request was written to an endpoint, so that it may have acted on it
 //	to pass     to leave a connection to net/http, for the rest of its life, with what was read of it
 //	the sweeper the one goroutine that looks at all connections at intervals
+//	Client      makes requests of the program itself over Pools, in its caller's goroutine, with net/http's types
 //
 // # The way of a request
 //
@@ -61,7 +62,8 @@
 //   - Memory: 24 KiB for an exchange, 64 KiB for each body that streams, a goroutine and no buffer for an idle connection.
 //   - A client that stalls is given up after ServerConfig.StallTimeout, one that is slow with a head after HeadTimeout.
 //
-// A Server and a Pool may be used from any goroutine; an Exchange is its Handler's.
+// A Server, a Pool and a Client may be used from any goroutine; an Exchange is its Handler's. What a Client sends and takes is held to the
+// same rules as what is forwarded, and ends with its context and its deadline: see Client.RoundTrip.
 //
 // # What it leaves to others
 //

@@ -5,12 +5,13 @@ import "strconv"
 // Edits are changes to the fields of a message on its way. The zero value changes nothing. It cannot change the message's framing:
 // Connection, Content-Length, Transfer-Encoding, Trailer and Upgrade are the engine's.
 type Edits struct {
-	drop []string
-	add  []byte
+	drop  []string
+	add   []byte
+	dated bool // a Date is among what is added
 }
 
 func (e *Edits) reset() {
-	e.drop, e.add = e.drop[:0], e.add[:0]
+	e.drop, e.add, e.dated = e.drop[:0], e.add[:0], false
 }
 
 // Drop removes every field of that name, in any case, that the message came with.
@@ -48,6 +49,9 @@ func (e *Edits) Set(name, value string) {
 }
 
 func (e *Edits) begin(name string) {
+	if len(name) == len("Date") && equalFold(name, "Date") {
+		e.dated = true
+	}
 	e.add = append(e.add, name...)
 	e.add = append(e.add, ": "...)
 }

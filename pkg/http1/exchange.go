@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strconv"
 	"time"
 )
 
@@ -234,6 +233,60 @@ func (x *Exchange) clientError() error {
 // Answer answers with the fields that ToClient adds, and a body, which is left out where there must be none. Calling it when an
 // answer has begun is an error of the caller's, and panics.
 func (x *Exchange) Answer(status int, body []byte) error {
+	x.beginAnswer(status)
+	if hasNoBody(status) {
+		body = nil
+	} else {
+		x.out = appendLength(x.out, int64(len(body)))
+	}
+	x.out = x.appendConnection(x.out)
+	if string(x.Method) == http.MethodHead {
+		body = nil
+	}
+	if len(body) <= bufferBytes {
+		x.out = append(x.out, body...)
+		return x.flush()
+	}
+	if err := x.flush(); err != nil {
+		return err
+	}
+	if err := x.conn.send(body); err != nil {
+		return x.clientError()
+	}
+	return nil
+}
+
+// AnswerHead is Answer for a request by HEAD, with the length that the answer to a GET would have; a negative one is not told.
+func (x *Exchange) AnswerHead(status int, length int64) error {
+	if string(x.Method) != http.MethodHead {
+		panic("http1: an answer to " + string(x.Method) + " without its body")
+	}
+	x.beginAnswer(status)
+	if length >= 0 && !hasNoBody(status) {
+		x.out = appendLength(x.out, length)
+	}
+	x.out = x.appendConnection(x.out)
+	return x.flush()
+}
+
+// AnswerTrailers is Answer with what trailers adds behind the body, for a status and a method that have one. ToClient may announce them
+// in a field Trailer. To a client of HTTP/1.0 it is Answer.
+func (x *Exchange) AnswerTrailers(status int, body []byte, trailers *Edits) error {
+	if x.minor == 0 {
+		return x.Answer(status, body)
+	}
+	x.beginAnswer(status)
+	x.out = append(x.out, "Transfer-Encoding: chunked\r\n"...)
+	x.out = x.appendConnection(x.out)
+	if len(body) > 0 {
+		x.out = append(append(appendChunkHead(x.out, len(body)), body...), "\r\n"...)
+	}
+	x.out = appendLastChunk(x.out, trailers.add)
+	return x.flush()
+}
+
+// beginAnswer begins the head of an answer of our own.
+func (x *Exchange) beginAnswer(status int) {
 	if x.begun {
 		panic("http1: a second answer")
 	}
@@ -241,18 +294,13 @@ func (x *Exchange) Answer(status int, body []byte) error {
 	x.status = status
 	x.out = appendStatus(x.out[:0], status, nil)
 	x.out = append(x.out, x.ToClient.add...)
-	x.out = x.appendDate(x.out)
-	if status != http.StatusNoContent && status != http.StatusNotModified {
-		x.out = append(x.out, "Content-Length: "...)
-		x.out = strconv.AppendInt(x.out, int64(len(body)), 10)
-		x.out = append(x.out, "\r\n"...)
+	if !x.ToClient.dated {
+		x.out = x.appendDate(x.out)
 	}
-	x.out = x.appendConnection(x.out)
-	if status == http.StatusNoContent || status == http.StatusNotModified || string(x.Method) == http.MethodHead {
-		body = nil
-	}
-	x.out = append(x.out, body...)
-	return x.flush()
+}
+
+func hasNoBody(status int) bool {
+	return status == http.StatusNoContent || status == http.StatusNotModified
 }
 
 // keepAfterAnswer decides whether the connection goes on, and reads what is left of a body that nobody wants, if it is not much.

@@ -394,8 +394,10 @@ func (i *Invoker) call(ctx context.Context, f *function.Function, request *http.
 // answerError tells a contract that broke off from one that was cut off because the caller left or time ran out.
 func answerError(ctx context.Context, err error) error {
 	switch {
+	case errors.Is(context.Cause(ctx), errSlowAnswer):
+		return errSlowAnswer
 	case ctx.Err() != nil:
-		return context.Cause(ctx)
+		return ctx.Err()
 	case errors.Is(err, ErrAnswerTooLarge), errors.Is(err, context.DeadlineExceeded):
 		return err
 	default:

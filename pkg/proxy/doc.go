@@ -8,18 +8,19 @@
 // as soon as one byte of it was written to a connection. An endpoint is full when it has as many calls as the function's
 // limit, retired when it is about to go, ejected when it failed several calls in a row and is left alone for a time, and on
 // trial after that. A wake is asked of another package; the proxy only says who waits. A way is how the bytes of a call travel:
-// a hop goes through package http1, a trip through net/http.
+// a hop goes through package http1, a trip through net/http; an errand goes through package http1 for RoundTrip, whose caller takes
+// the answer himself.
 //
 // # How one call travels
 //
-//	ServeExchange ─► plain? ─► known name ─► Lookup ─► contract? ───► hop ───────┐
-//	                   │ no                              │ yes                   │
-//	       ┌───────────┴──── passed on ◄─────────────────┘                       │
-//	       ▼                                                                     │
-//	ServeHTTP ─► route ─► Lookup ─► contract? ─► Config.Contract ─► RoundTrip    │
-//	               │         │ no                                      │         │
-//	              404       404, or forwarder ─► trip ◄────────────────┘         │
-//	                                              └───────► call.run ◄───────────┘
+//	ServeExchange ─► plain? ─► known name ─► Lookup ─► contract? ───► hop ──────────┐
+//	                   │ no                              │ yes                      │
+//	       ┌────────── passed on       ┌─────────────────┘                          │
+//	       ▼                           ▼                                            │
+//	ServeHTTP ─► route ─► Lookup ─► contract? ─► Config.Contract ─► RoundTrip       │
+//	               │         │ no                                      │            │
+//	              404       404, or forwarder ─► trip ◄──── large ─────┴─► errand   │
+//	                                              └───────► call.run ◄───────┴──────┘
 //	                                                            │
 //	     ┌─── none, or all full ◄──── place ◄─────────┬─────────┘
 //	     ▼                              │ counted     │◄────────────┐
@@ -30,14 +31,18 @@
 //	 caller leaves ──────► 499          ├─► reached and broke off: 502
 //	                                    └─► no answer in time: 504
 //
-// Both ways make the same call: who gets it, its waits, retries, deadlines, counts and its line in the access log are the call's,
+// All ways make the same call: who gets it, its waits, retries, deadlines, counts and its line in the access log are the call's,
 // whose way only moves bytes, reads ahead, and tells how an attempt went. TestWays_AreTheSameToBothSides holds them to the same
 // answers, and every test of the package runs by each. The way through package http1 is for plain calls of functions by HTTP/1.1 or
 // 1.0, which are nearly all: it allocates nothing for a call that finds its endpoint and a connection, see BenchmarkServeExchange,
 // and spends most of its time in system calls. What is rare is passed on, and its connection stays with net/http: other
-// paths, contracts, upgrades, escapes in a function's name, characters in a path that net/http would escape. Refusals are made with
+// paths, upgrades, escapes in a function's name, characters in a path that net/http would escape. Refusals are made with
 // net/http's types on both ways, by the same hook. A name means a function of that moment: what is remembered is only how it is
 // read.
+//
+// Contracts are not rare. Config.Contract gets net/http's types, made of an exchange, and most of its calls go to the endpoint by an
+// errand: those with a body of up to 64 KiB of known length, of which nothing is odd. TestWays_OfContractsAreTheSameToBothSides holds
+// that to net/http's server and client.
 //
 // Each endpoint has an http1.Pool from the first call that goes there that way. It closes its idle connections when the endpoint
 // leaves; those that carry a call are closed when that has ended.

@@ -77,13 +77,18 @@ func outgoing(r *http.Request, rt route, id identity) (*http.Request, error) {
 	out := r.Clone(r.Context())
 	// A trailer's values are filled in by the server as the body ends, so the map must be the same one.
 	out.Trailer = r.Trailer
-	if err := rt.rewrite(out.URL); err != nil {
-		return nil, err
+	return out, readdress(out, rt, id)
+}
+
+// readdress makes a caller's request what the function is to see.
+func readdress(r *http.Request, rt route, id identity) error {
+	if err := rt.rewrite(r.URL); err != nil {
+		return err
 	}
-	out.Header.Set(headerCallID, id.callID)
-	out.Header.Set(headerStartTime, id.start)
-	setForwarded(out.Header, r)
-	return out, nil
+	r.Header.Set(headerCallID, id.callID)
+	r.Header.Set(headerStartTime, id.start)
+	setForwarded(r.Header, r)
+	return nil
 }
 
 // setForwarded appends the peer to X-Forwarded-For, and fills in host and scheme for the first proxy on the way.

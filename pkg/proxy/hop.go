@@ -14,7 +14,7 @@ import (
 	"github.com/dragonchain/dc-provider/pkg/http1"
 )
 
-// ServeExchange is ServeHTTP without net/http, for plain calls of functions. It passes everything else on: other paths, contracts,
+// ServeExchange is ServeHTTP without net/http's server, for plain calls of functions. It passes everything else on: other paths,
 // methods that no function is called with, escapes where they are odd.
 func (p *Proxy) ServeExchange(x *http1.Exchange) {
 	name, path, ok := cutRoute(x.Target)
@@ -31,7 +31,7 @@ func (p *Proxy) ServeExchange(x *http1.Exchange) {
 	ref := settle(known.ref, p.cfg.DefaultNamespace, p.cfg.Managed)
 	f, ok := p.cfg.Lookup(ref)
 	if ok && f.Policy.Heap && p.cfg.Contract != nil {
-		x.Pass()
+		p.serveContract(x, f, path)
 		return
 	}
 	h := p.lendHop(x)

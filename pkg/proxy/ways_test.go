@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"maps"
@@ -144,6 +145,91 @@ func TestWays_AreTheSameToBothSides(t *testing.T) {
 	w.deploy(function.Ref{Name: "Echo_1", Namespace: "openfaas-fn"}, mirror)
 	w.deploy(function.Ref{Name: "gone", Namespace: "openfaas-fn"})
 	w.setEndpoints(function.Ref{Name: "gone", Namespace: "openfaas-fn"}, refusing(t))
+	w.waysAreTheSame(t)
+}
+
+// The same holds for contracts, whose callers get an answer that was read to its end.
+func TestWays_OfContractsAreTheSameToBothSides(t *testing.T) {
+	var w *world
+	w = newWorld(t, func(c *Config) {
+		c.WakeTimeout = 50 * time.Millisecond
+		c.Contract = func(rw http.ResponseWriter, r *http.Request, f *function.Function, idGiven bool) {
+			w.serveWhole(rw, r, f)
+		}
+	})
+	for _, name := range []string{"echo", "asleep", "Echo_1", "gone"} {
+		ref := function.Ref{Name: name, Namespace: "openfaas-fn"}
+		f := w.deploy(ref)
+		contract := *f
+		contract.Policy.Heap = true
+		w.mu.Lock()
+		w.functions[ref] = &contract
+		w.mu.Unlock()
+		switch name {
+		case "gone":
+			w.setEndpoints(ref, refusing(t))
+		case "echo", "Echo_1":
+			w.setEndpoints(ref, w.replica(name, mirror))
+		}
+	}
+	w.waysAreTheSame(t)
+}
+
+// serveWhole is what package invoke does with a call, without its effects. A call that came by net/http goes on by net/http.
+func (w *world) serveWhole(rw http.ResponseWriter, r *http.Request, f *function.Function) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		w.proxy.cfg.Error(rw, r, unreadable(err))
+		return
+	}
+	out := r.Clone(r.Context())
+	out.Header.Del("Expect")
+	out.Body, out.ContentLength, out.TransferEncoding, out.Trailer = http.NoBody, int64(len(body)), nil, nil
+	if len(body) > 0 {
+		out.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	var answer *http.Response
+	if r.Context().Value(http.ServerContextKey) == nil {
+		answer, err = w.proxy.RoundTrip(r.Context(), f, out)
+	} else {
+		answer, err = w.proxy.travel(r.Context(), w.proxy.newCall(f, time.Now()), out)
+		if err == nil {
+			setContentType(answer, out.Header)
+		}
+	}
+	if err != nil {
+		w.proxy.cfg.Error(rw, r, err)
+		return
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		w.proxy.cfg.Error(rw, r, err)
+		return
+	}
+	h := rw.Header()
+	maps.Copy(h, answer.Header)
+	if _, given := answer.Header["Content-Type"]; !given {
+		h["Content-Type"] = nil
+	}
+	switch {
+	case r.Method == http.MethodHead || !hasContentType(answer.StatusCode):
+	case len(answer.Trailer) > 0:
+		h.Del("Content-Length")
+		for name := range answer.Trailer {
+			h.Add("Trailer", name)
+		}
+	default:
+		h.Set("Content-Length", fmt.Sprint(len(text)))
+	}
+	rw.WriteHeader(answer.StatusCode)
+	rw.Write(text)
+	maps.Copy(h, answer.Trailer)
+}
+
+// waysAreTheSame compares what a caller sees by package http1 with what it sees by net/http.
+func (w *world) waysAreTheSame(t *testing.T) {
+	t.Helper()
 	fast := newFront(t, w.proxy, w.proxy, false)
 	alone := newFront(t, w.proxy, w.proxy, true)
 
