@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/openfaas/faas-provider/types"
@@ -139,6 +140,7 @@ type API struct {
 	cfg     Config
 	fail    func(http.ResponseWriter, *http.Request, error, forms)
 	metrics *metrics
+	key     atomic.Pointer[key]
 
 	// draining is closed by Drain.
 	draining chan struct{}

@@ -217,10 +217,23 @@ func oneLine(s string) string {
 	if len(s) > maxLine {
 		s = strings.ToValidUTF8(s[:maxLine], "") + "..."
 	}
+	if plainLine(s) {
+		return s
+	}
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
 			return ' '
 		}
 		return r
 	}, s)
+}
+
+// plainLine tells whether a text is printable ASCII, as nearly all are.
+func plainLine(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] >= unicode.MaxASCII {
+			return false
+		}
+	}
+	return true
 }

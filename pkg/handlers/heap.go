@@ -66,7 +66,7 @@ func (a *API) readHeap(w http.ResponseWriter, r *http.Request) error {
 
 // contract finds the contract that a path below /heap/ is about.
 func (a *API) contract(r *http.Request) (*function.Function, heapPath, error) {
-	path, err := parseHeapPath(r.URL.EscapedPath())
+	path, err := heapPathOf(r.URL)
 	if err != nil {
 		return nil, heapPath{}, err
 	}
@@ -89,13 +89,30 @@ type heapPath struct {
 	isKey bool
 }
 
+// heapPathOf reads the path of a request. One without RawPath was escaped as every path is, and no slash in it was: its decoded
+// form says the same.
+func heapPathOf(u *url.URL) (heapPath, error) {
+	if u.RawPath != "" {
+		return parseHeapPath(u.EscapedPath())
+	}
+	rest, found := strings.CutPrefix(u.Path, heapPrefix)
+	if !found {
+		return heapPath{}, errNoPage
+	}
+	var p heapPath
+	p.name, p.key, p.isKey = strings.Cut(rest, "/")
+	return p, nil
+}
+
+// errNoPage: the router knew the prefix in a decoded path; spelled with escapes it is no one's.
+var errNoPage = function.NotFoundf("page not found")
+
 // parseHeapPath reads the path as it was sent. A key is whatever follows the name and its slash, decoded once: it may
 // contain slashes, and %2F means the same in it.
 func parseHeapPath(escaped string) (heapPath, error) {
 	rest, found := strings.CutPrefix(escaped, heapPrefix)
 	if !found {
-		// The router knew the prefix in a decoded path; spelled with escapes it is no one's.
-		return heapPath{}, function.NotFoundf("page not found")
+		return heapPath{}, errNoPage
 	}
 	name, key, isKey := strings.Cut(rest, "/")
 	p := heapPath{isKey: isKey}

@@ -28,22 +28,32 @@ func (a *API) readKey(w http.ResponseWriter, r *http.Request, heap function.Heap
 		return err
 	}
 	h := w.Header()
-	h.Set("ETag", etag(entry.Version))
-	if !entry.At.IsZero() {
-		h.Set("Last-Modified", entry.At.UTC().Format(http.TimeFormat))
-		h.Set(headerWriter, oneLine(entry.CallID))
+	version := etag(entry.Version)
+	// Five fields are set for each key that is read: their names are as http.Header.Set would make them, and their values lie together.
+	values := make([]string, 0, 4)
+	set := func(name, value string) {
+		values = append(values, value)
+		h[name] = values[len(values)-1 : len(values) : len(values)]
 	}
-	if r.Header.Get("If-None-Match") == etag(entry.Version) {
+	set("Etag", version)
+	if !entry.At.IsZero() {
+		set("Last-Modified", entry.At.UTC().Format(http.TimeFormat))
+		set(headerWriter, oneLine(entry.CallID))
+	}
+	if r.Header.Get("If-None-Match") == version {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(entry.Value)))
+	h["Content-Type"] = jsonType
+	set("Content-Length", strconv.Itoa(len(entry.Value)))
 	// A contract chose the value: no browser shall take it for a page.
-	h.Set("X-Content-Type-Options", "nosniff")
+	h["X-Content-Type-Options"] = nosniff
 	_, _ = w.Write(entry.Value) // a caller that is gone needs no answer
 	return nil
 }
+
+// Values of fields that are the same in every answer, and are not changed.
+var jsonType, nosniff = []string{"application/json"}, []string{"nosniff"}
 
 // putKey sets a key to the JSON of the body, on the condition of If-Match or If-None-Match.
 func (a *API) putKey(w http.ResponseWriter, r *http.Request) error {

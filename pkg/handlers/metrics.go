@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,29 +46,34 @@ func newMetrics(to prometheus.Registerer) (*metrics, error) {
 func (m *metrics) measured(rt route, next http.Handler) http.Handler {
 	path, _, _ := strings.Cut(rt.path, "{")
 	path = strings.TrimRight(path, "/")
+	var last atomic.Pointer[series]
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		begun, tracked := time.Now(), &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		begun, tracked := time.Now(), &trackedWriter{ResponseWriter: w}
 		defer func() {
-			code := strconv.Itoa(tracked.status)
-			m.requests.WithLabelValues(code, rt.method, path).Inc()
-			m.seconds.WithLabelValues(code, rt.method, path).Observe(time.Since(begun).Seconds())
+			status := tracked.status
+			if status == 0 {
+				status = http.StatusOK
+			}
+			s := last.Load()
+			if s == nil || s.status != status {
+				code := strconv.Itoa(status)
+				s = &series{status, m.requests.WithLabelValues(code, rt.method, path), m.seconds.WithLabelValues(code, rt.method, path)}
+				last.Store(s)
+			}
+			s.requests.Inc()
+			s.seconds.Observe(time.Since(begun).Seconds())
 		}()
 		next.ServeHTTP(tracked, r)
 	})
 }
 
-// statusWriter remembers the status of an answer. Optional interfaces are reached by http.ResponseController.
-type statusWriter struct {
-	http.ResponseWriter
-	status int
+// series are those of one route and status. A route remembers the last, which most of its answers have, for to look them up costs more than
+// to count.
+type series struct {
+	status   int
+	requests prometheus.Counter
+	seconds  prometheus.Observer
 }
-
-func (w *statusWriter) WriteHeader(status int) {
-	w.status = status
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // Metrics answers the listener that Prometheus asks, on which there is no more to be had. It asks for no credentials, as
 // OpenFaaS's does not: the port is for inside the cluster.

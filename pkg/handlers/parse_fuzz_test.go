@@ -46,10 +46,17 @@ func FuzzParseLogQuery(f *testing.F) {
 func FuzzParseHeapPath(f *testing.F) {
 	for _, seed := range []string{
 		"/heap/cow/k", "/heap/cow", "/heap/cow/", "/heap/cow.dev/a//b/../c", "/heap/%63ow/a%2Fb%252F", "/heap/", "/heap", "/%68eap/x", "/heap/cow/%zz", "",
+		"/heap/cow/a%20b", "/heap/cow/a b?c", "/heap/c%6Fw/\xff", "/heap/cow/%E4%BD%A0", "/heap/cow/{}[]|", "/heap%2Fcow/k",
 	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, escaped string) {
+		if u, err := url.ParseRequestURI(escaped); err == nil {
+			want, wantErr := parseHeapPath(u.EscapedPath())
+			if got, err := heapPathOf(u); got != want || (err == nil) != (wantErr == nil) {
+				t.Fatalf("%q of a request gives %+v, %v, want %+v, %v", escaped, got, err, want, wantErr)
+			}
+		}
 		p, err := parseHeapPath(escaped)
 		if err != nil {
 			wantTold(t, err)

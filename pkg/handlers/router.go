@@ -114,11 +114,14 @@ func isRaw(path string) bool {
 // is no reason to drop its connection without a word.
 func (a *API) guard(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		tracked := &trackedWriter{ResponseWriter: w}
+		tracked, measured := w.(*trackedWriter)
+		if !measured {
+			tracked = &trackedWriter{ResponseWriter: w}
+		}
 		defer func() {
 			switch cause := recover(); {
 			case cause == nil:
-			case cause == http.ErrAbortHandler || tracked.wrote:
+			case cause == http.ErrAbortHandler || tracked.status != 0:
 				a.abort(r, cause)
 			default:
 				a.fail(w, r, fmt.Errorf("panic: %v: %s", cause, debug.Stack()), rt.forms)
@@ -152,19 +155,22 @@ func (a *API) abort(r *http.Request, cause any) {
 	panic(http.ErrAbortHandler)
 }
 
-// trackedWriter remembers whether an answer was begun. Optional interfaces are reached by http.ResponseController.
+// trackedWriter remembers the status of an answer, which is 0 until it is begun. Optional interfaces are reached by
+// http.ResponseController.
 type trackedWriter struct {
 	http.ResponseWriter
-	wrote bool
+	status int
 }
 
 func (w *trackedWriter) WriteHeader(status int) {
-	w.wrote = true
+	w.status = status
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *trackedWriter) Write(p []byte) (int, error) {
-	w.wrote = true
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
 	return w.ResponseWriter.Write(p)
 }
 

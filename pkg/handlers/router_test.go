@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"io"
 	"log/slog"
@@ -172,6 +173,23 @@ func TestAuth_RotatedAndMissing(t *testing.T) {
 		got := httptest.NewRecorder()
 		if h.ServeHTTP(got, r); (got.Code == 200) != (c.user != "" && c.password != "") {
 			t.Errorf("credentials %+v given back: status %d", c, got.Code)
+		}
+	}
+}
+
+// The scheme's case does not count, nor do the digits that base64 leaves open.
+func TestAuth_Spelling(t *testing.T) {
+	h := newAPI(t, newWorld().config(t)).Gateway()
+	given := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+	for header, status := range map[string]int{
+		"Basic " + given: 200, "basic " + given: 200, "BASIC " + given: 200,
+		"Basic  " + given: 401, "Basic": 401, given: 401, "Bearer " + given: 401, "Basic " + given + "=": 401, "": 401,
+	} {
+		r := httptest.NewRequest("GET", "/system/functions", nil)
+		r.Header.Set("Authorization", header)
+		got := httptest.NewRecorder()
+		if h.ServeHTTP(got, r); got.Code != status {
+			t.Errorf("%q: status %d, want %d", header, got.Code, status)
 		}
 	}
 }
