@@ -184,7 +184,7 @@ func (c *conn) handle(x *Exchange) {
 // readHead returns the head of the next request, which stays where it is, or nil if there is none.
 func (c *conn) readHead() ([]byte, error) {
 	if c.x == nil {
-		c.requests.begin(&c.srv.spin)
+		c.requests.begin(&c.srv.spin, 0)
 		if err := c.raw.Read(c.awaits); err != nil || c.err != nil || c.n == 0 {
 			return nil, nil // closed, by the client or by us
 		}

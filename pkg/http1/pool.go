@@ -229,7 +229,7 @@ func (e *endpointConn) step(fd uintptr) bool {
 	if !e.wait {
 		return true
 	}
-	e.answers.begin(e.spin)
+	e.answers.begin(e.spin, 1)
 	e.n, e.err = e.spin.read(fd, e.in, &e.answers, 1)
 	return e.err != syscall.EAGAIN || e.again()
 }

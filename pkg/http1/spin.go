@@ -40,9 +40,10 @@ type waits struct {
 	since time.Time // when the last began
 }
 
-// begin: the peer is waited for from now on.
-func (w *waits) begin(s *spinner) {
-	if s.limit > 0 {
+// begin: the peer is waited for from now on. Where more than so many exchanges are under way nobody spins, and nobody asks the clock.
+func (w *waits) begin(s *spinner, exchanges int32) {
+	w.since = time.Time{}
+	if s.limit > 0 && s.busy.Load() <= exchanges {
 		w.since = time.Now()
 	}
 }
@@ -50,7 +51,7 @@ func (w *waits) begin(s *spinner) {
 // end: it has sent something.
 func (w *waits) end(s *spinner) {
 	switch {
-	case s.limit <= 0:
+	case w.since.IsZero(): // it was not timed
 	case time.Since(w.since) >= s.limit:
 		w.soon = 0
 	default:

@@ -17,7 +17,7 @@ func TestWaits(t *testing.T) {
 	s := &spinner{limit: time.Minute}
 	var w waits
 	for want := 1; want <= 2*spinAfter; want++ {
-		w.begin(s)
+		w.begin(s, 0)
 		if w.end(s); w.soon != min(want, spinAfter) {
 			t.Fatalf("%d short waits: %d", want, w.soon)
 		}
@@ -26,8 +26,15 @@ func TestWaits(t *testing.T) {
 	if w.end(s); w.soon != 0 {
 		t.Errorf("after a long wait: %d", w.soon)
 	}
+	w.soon = 3
+	s.busy.Store(2)
+	w.begin(s, 1)
+	if w.end(s); w.soon != 3 || !w.since.IsZero() {
+		t.Errorf("among others: %d, timed since %v", w.soon, w.since)
+	}
+	w.soon = 0
 	off := &spinner{}
-	w.begin(off)
+	w.begin(off, 0)
 	if w.end(off); w.soon != 0 {
 		t.Errorf("without a limit: %d", w.soon)
 	}

@@ -24,6 +24,7 @@ const (
 	namespace   = "openfaas-fn"
 	headTimeout = 10 * time.Second
 	idleTimeout = 2 * time.Minute
+	frontSpin   = 250 * time.Microsecond
 )
 
 func main() {
@@ -82,6 +83,7 @@ func run(address, debug, behind string, known int) error {
 		Rest:        &http.Server{Handler: p, ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout},
 		HeadTimeout: headTimeout,
 		IdleTimeout: idleTimeout,
+		Spin:        frontSpin,
 	})
 	if err != nil {
 		return errors.Join(err, listener.Close())
