@@ -16,7 +16,10 @@
 //
 // The chart has to be installed with a warm pool. How large it is in that namespace is said by the namespace's annotation.
 //
-// And a function that is up, called by the installation's gateway, beside the baselines before the same pod.
+// And a function that is up, called by the installation's gateway, beside the baselines before the same pod, scenario cluster/hot. The
+// baselines run in a namespace dc-bench-rivals as pods that see the files of their node, which has to be this machine.
+//
+//	generator ──► Service ──► gateway, or nginx ... ──► the function's pod
 //
 // The calls use connections that are open already, and images that are on the node. The cluster is that of OPENFAAS_URL,
 // OPENFAAS_USER, OPENFAAS_PASSWORD and KUBECONFIG. A turn that fails deletes its function.
