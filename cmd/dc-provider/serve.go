@@ -26,7 +26,7 @@ const (
 	drainPause = 10 * time.Millisecond
 	// frontSpin is what a call that is alone asks for its answer again and again, rather than sleep, where the function has been quick
 	// before: above what one takes that wakes a processor and answers at once. A caller of one call at a time then waits a third less for
-	// what is added to its function, for two fifths more of our processor time, see scenario proxy/c1. Among others no call does it.
+	// what is added to its function, for a fifth more of our processor time, see scenario proxy/c1. Among others no call does it.
 	frontSpin = 250 * time.Microsecond
 	// headBytes and headFields bound a request's head, as net/http does or nearly so.
 	headBytes  = 1 << 20
