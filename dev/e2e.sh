@@ -29,14 +29,23 @@ run() {
 }
 run "${E2E_FLAGS:-}"
 
-step "what begins otherwise when the watchdog comes by init container, and TLS"
+step "what begins otherwise when the watchdog comes by init container; TLS, a chain, small queues, a restore"
 certificate=$(mktemp -d)
 (cd "$certificate" && go run "$(go env GOROOT)/src/crypto/tls/generate_cert.go" -host gateway.openfaas -ecdsa-curve P256 2>/dev/null)
 kubectl create secret tls gateway-tls -n openfaas --cert="$certificate/cert.pem" --key="$certificate/key.pem" --dry-run=client -o yaml |
 	kubectl apply -f - >/dev/null
 rm -r "$certificate"
-HELM_ARGS="${HELM_ARGS:-} --set functions.watchdog=init-container --set tls.secret=gateway-tls" dev/install.sh
-run -test.run "'^Test(Watchdog_PutIn|Examples_Cowsay|Lambda_ImageAsItIs|TLS)$'"
+values="--set functions.watchdog=init-container --set tls.secret=gateway-tls --set async.queue=20 --set async.totalQueue=30"
+values+=" --set calls.successorSeconds=0 --set calls.lameDuckSeconds=1"
+if [ -z "$EXTERNAL" ]; then
+	# The tests run in node 0's network, and are the chain themselves.
+	kubectl create secret generic chain-account -n openfaas --from-literal=key-id=PROVIDER --from-literal=key=hidden --dry-run=client -o yaml |
+		kubectl apply -f - >/dev/null
+	address=$(kubectl get nodes -o 'jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}')
+	values+=" --set chain.url=http://$address:5080/v1/transaction --set chain.secret=chain-account"
+fi
+HELM_ARGS="${HELM_ARGS:-} $values" dev/install.sh
+run -test.run "'^Test(Watchdog_PutIn|Examples_Cowsay|Lambda_ImageAsItIs|TLS|Chain_.*|Queue_Full|Readme_Restore)$'"
 
 # Without a cluster of our own there is no network that a database of ours could be in.
 [ -z "$EXTERNAL" ] || exit 0

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -78,6 +79,39 @@ func TestAsync_Callback(t *testing.T) {
 	f.later(t, "", "", http.Header{"X-Callback-Url": {"nonsense"}}).refused(t, "callback to nowhere", http.StatusBadRequest)
 	f.later(t, "", strings.Repeat("x", 1<<20+1), nil).refused(t, "large body", http.StatusRequestEntityTooLarge)
 	function{name: unique(t, "absent")}.later(t, "", "", nil).refused(t, "absent function", http.StatusNotFound)
+}
+
+// TestAsync_CallbackHeaders has callbacks reach a function that shows what it was called with: of a call that is answered, and of one
+// that fails for good.
+func TestAsync_CallbackHeaders(t *testing.T) {
+	t.Parallel()
+	d := annotate(scripted(), "com.openfaas.retry.attempts", "1")
+	d.EnvVars = map[string]string{"content_type": "application/x-moo"}
+	f := deploy(t, d)
+	for _, tt := range []struct{ id, script, status, body, contentType string }{
+		{"good", "echo moo", "200", "moo\n", "application/x-moo"},
+		{"bad", "exit 3", "500", "exit status 3\n", "text/plain; charset=utf-8"},
+	} {
+		receiver := deploy(t, contract(probe(t)))
+		to := http.Header{"X-Callback-Url": {"http://gateway." + providerNamespace + ":8080" + receiver.path("/told?q=1")}}
+		f.later(t, tt.id, tt.script, to).is(t, "async call", http.StatusAccepted)
+		receiver.awaitKeys(t, "", 5)
+		var header http.Header
+		if err := json.Unmarshal([]byte(receiver.heap(t, "header")), &header); err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]string{
+			"X-Function-Status": tt.status, "X-Function-Name": f.String(), "X-Call-Id": tt.id, "Content-Type": tt.contentType,
+		} {
+			if got := header.Get(name); got != want {
+				t.Errorf("%s: the callback has %s: %q, want %q", tt.id, name, got, want)
+			}
+		}
+		if took, err := strconv.ParseFloat(header.Get("X-Duration-Seconds"), 64); err != nil || took <= 0 || header.Get("X-Start-Time") == "" {
+			t.Errorf("%s: the callback has headers %v", tt.id, header)
+		}
+		wantHeap(t, receiver, map[string]string{"method": `"POST"`, "uri": `"/told?q=1"`, "body": encode(t, tt.body)})
+	}
 }
 
 // TestAsync_FromZero wakes what is at zero.
@@ -194,6 +228,38 @@ func TestSchedule_EverySecond(t *testing.T) {
 	bad := annotate(parrot(), "com.dragonchain.cron", "61 * * * *")
 	bad.Service = unique(t, "f")
 	gateway.do(t, "POST", "/system/functions", encode(t, bad)).refused(t, "a schedule that cannot be read", http.StatusBadRequest)
+}
+
+// TestSchedule_Cron has the clock call a contract by Dragonchain's annotation, and one by those of OpenFaaS's cron connector.
+func TestSchedule_Cron(t *testing.T) {
+	t.Parallel()
+	ours := deploy(t, annotate(contract(parrot()), "com.dragonchain.cron", "* * * * *"))
+	theirs := deploy(t, annotate(annotate(contract(probe(t)), "topic", "cron-function"), "schedule", "* * * * *"))
+	theirs.awaitKeys(t, "", 5)
+	var header http.Header
+	if err := json.Unmarshal([]byte(theirs.heap(t, "header")), &header); err != nil {
+		t.Fatal(err)
+	}
+	if header.Get("X-Topic") != "cron-function" || header.Get("X-Connector") != "cron-connector" || header.Get("X-Call-Id") == "" {
+		t.Errorf("called with headers %v", header)
+	}
+	wantHeap(t, theirs, map[string]string{"method": `"POST"`, "body": `""`})
+
+	ours.awaitKeys(t, "", 5)
+	wantHeap(t, ours, map[string]string{
+		"version": `"2"`, "dcrn": `"Transaction::L1::FullTransaction"`, "payload": "{}", "proof": `{"full":null,"stripped":null}`,
+	})
+	var h struct {
+		Type  string `json:"txn_type"`
+		TxnID string `json:"txn_id"`
+		Time  string `json:"timestamp"`
+	}
+	if err := json.Unmarshal([]byte(ours.heap(t, "header")), &h); err != nil || h.Type != ours.name || h.TxnID != "cron" {
+		t.Errorf("called with header %+v, %v", h, err)
+	}
+	if seconds, err := strconv.ParseInt(h.Time, 10, 64); err != nil || seconds%60 != 0 {
+		t.Errorf("called for the time %q, want a full minute", h.Time)
+	}
 }
 
 // TestKill_Async ends the provider with SIGKILL while invocations are accepted and run. Each that was accepted takes effect

@@ -1,9 +1,6 @@
 package e2e
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"net/http"
 	"slices"
@@ -36,14 +33,9 @@ func newChainClient(t *testing.T) chainClient {
 // get asks for what is at path, which is sent as it is escaped.
 func (c chainClient) get(t *testing.T, path, escaped string) answer {
 	t.Helper()
-	timestamp := time.Now().UTC().Format("2006-01-02T15:04:05.000000Z")
-	body := sha256.Sum256(nil)
-	mac := hmac.New(sha256.New, []byte(c.key))
-	fmt.Fprintf(mac, "GET\n%s\n%s\n%s\n\n%s", path, chainID, timestamp, base64.StdEncoding.EncodeToString(body[:]))
-	return gateway.ask(t, request{method: "GET", path: escaped, auth: nobody, header: http.Header{
-		"Dragonchain": {chainID}, "Timestamp": {timestamp},
-		"Authorization": {"DC1-HMAC-SHA256 " + c.id + ":" + base64.StdEncoding.EncodeToString(mac.Sum(nil))},
-	}})
+	header := http.Header{"Dragonchain": {chainID}, "Timestamp": {time.Now().UTC().Format("2006-01-02T15:04:05.000000Z")}}
+	header.Set("Authorization", signed("GET", path, header, nil, c.id, c.key))
+	return gateway.ask(t, request{method: "GET", path: escaped, auth: nobody, header: header})
 }
 
 // TestDragonchain_ReadsOfItsSDKs has a contract run and everything about it read that an SDK of Dragonchain's can read.
