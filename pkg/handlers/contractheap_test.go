@@ -308,16 +308,19 @@ func TestContractHeap_SeesItsOwnWrites(t *testing.T) {
 		step{Method: "POST", Path: "/heap/a", Body: "1"},
 		step{Method: "GET", Path: "/other"},
 		step{Method: "GET", Path: "/heapa"},
+		step{Method: "PUT", Path: "/heap/f", Body: "4"},
+		step{Method: "GET", Path: "/heap"},
 	)
-	wantStatuses(t, got, 200, 204, 200, 204, 404, 204, 200, 200, 200, 200, 412, 204, 412, 204, 412, 400, 413, 400, 405, 404, 404)
+	wantStatuses(t, got, 200, 204, 200, 204, 404, 204, 200, 200, 200, 200, 412, 204, 412, 204, 412, 400, 413, 400, 405, 404, 404, 204, 200)
 	for i, want := range map[int]string{
 		0: "1", 2: `{"n":1.0}`, 6: `"x"`, 7: `{"keys":["a","c/..//ü","d/x"]}`, 8: `{"keys":["c/..//ü"]}`,
+		9: `{"keys":["c/..//ü"],"next":"c/..//ü"}`, 22: `{"keys":["a","b","c/..//ü","f"]}`,
 	} {
 		if got[i].Body != want {
 			t.Errorf("step %d: %s, want %s", i, got[i].Body, want)
 		}
 	}
-	b.wantHeap(map[string]string{"a": `{"n":1.0}`, "b": "2", "c/..//ü": `"x"`})
+	b.wantHeap(map[string]string{"a": `{"n":1.0}`, "b": "2", "c/..//ü": `"x"`, "f": "4"})
 }
 
 // TestContractHeap_CommitsWithTheAnswer has the answer's members win over what was written before, all under one call id, and

@@ -121,8 +121,22 @@ func (v *View) own(key string) (own ownWrite, written bool, err error) {
 	return own, written, nil
 }
 
-// List returns keys as the store does. One page may have fewer than limit though there are more, which next tells.
+// List returns keys as the store does. One page may have fewer than limit though there are more, which next tells, but never none; and
+// without a limit it may have more than the store gives at a time, by what the invocation has written.
 func (v *View) List(ctx context.Context, prefix, after string, limit int) (keys []string, next string, err error) {
+	keys, next, err = v.page(ctx, prefix, after, limit)
+	for err == nil && len(keys) == 0 && next != "" {
+		// All of a page are deleted, which may be so of many small ones.
+		if keys, next, err = v.page(ctx, prefix, next, 0); limit > 0 && len(keys) > limit {
+			keys = keys[:limit]
+			next = keys[limit-1]
+		}
+	}
+	return keys, next, err
+}
+
+// page is what the invocation sees of one page of the store's.
+func (v *View) page(ctx context.Context, prefix, after string, limit int) (keys []string, next string, err error) {
 	keys, next, err = v.store.List(ctx, v.function.Heap(), prefix, after, limit)
 	if err != nil && !errors.Is(err, function.ErrNotFound) {
 		return nil, "", err
@@ -132,7 +146,10 @@ func (v *View) List(ctx context.Context, prefix, after string, limit int) (keys 
 	if v.ended {
 		return nil, "", ErrViewEnded
 	}
-	most := max(len(keys), limit)
+	most := limit
+	if next != "" {
+		most = len(keys)
+	}
 	keys = slices.DeleteFunc(keys, func(key string) bool { return v.writes[key].deleted })
 	for _, key := range slices.Sorted(maps.Keys(v.writes)) {
 		own := v.writes[key]
