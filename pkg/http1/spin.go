@@ -12,8 +12,8 @@ const spinAfter = 8
 // spinner lets an exchange that is alone wait for what comes at once by asking for it again and again. To sleep instead and be woken takes
 // the kernel, the poller and the scheduler longer than the answer of a quick function takes to come, and more processor time than the
 // asking: see watchdog/http-c1 in bench/. Whoever asks lets other processes have the processor each time, with sched_yield(2): often they
-// are who is waited for. Other goroutines of this one have to do with a processor less, so that it is for programs with little else to do,
-// and endpoints that are not in them.
+// are who is waited for. Other goroutines of this one have to do with a processor less for as long, so that the limit is to be short, and
+// the endpoint none of them.
 //
 // Nobody asks who is not alone, for longer than the limit, or where the last waits were not all short: a peer that is slow, or idle, costs
 // one spin at most until it has been quick spinAfter times again.
