@@ -106,7 +106,7 @@ func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err
 	if contracts, err = invoke.New(invoke.Config{
 		Store: p.store, HeapURL: heapURL(s.readyKey, cfg.heapAddress), Call: p.proxy.RoundTrip, Error: handlers.ErrorWriter(log),
 		BodyTimeout: cfg.callTimeout, AnswerTimeout: cfg.callTimeout, Log: log,
-		Queue: p.store, Begin: p.store.begin, Lookup: p.cluster.Lookup, Functions: p.cluster.All, Status: handlers.Status,
+		Queue: p.store, Begin: p.store.begin, Lookup: p.cluster.Lookup, Scheduled: p.cluster.Scheduled, Status: handlers.Status,
 		Bounds:    function.QueueBounds{Items: cfg.asyncQueue, TotalItems: cfg.asyncQueueTotal},
 		Callbacks: invoke.Callbacks{Allow: cfg.callbackAllow}, Chain: cfg.chain, Version: version,
 	}); err != nil {
@@ -121,6 +121,7 @@ func build(cfg config, s secrets, log, accessLog *slog.Logger) (_ *provider, err
 	p.contracts = contracts
 	if p.scaler, err = scaler.New(scaler.Config{
 		Functions:   p.cluster.All,
+		Up:          p.cluster.Up,
 		Lookup:      p.cluster.Lookup,
 		Load:        p.load,
 		Quiesce:     p.proxy.Quiesce,

@@ -59,7 +59,7 @@ func newAsyncBenchOn(t *testing.T, serve http.HandlerFunc, policy func(*function
 			defer a.mu.Unlock()
 			return a.contract, !a.missing
 		}
-		c.Functions = func() []*function.Function { return []*function.Function{a.contract} }
+		c.Scheduled = func() []*function.Function { return []*function.Function{a.contract} }
 		c.Status = func(err error) int {
 			if errors.Is(err, context.DeadlineExceeded) {
 				return http.StatusGatewayTimeout

@@ -42,9 +42,10 @@ type Config struct {
 	Store Store
 	// Queue keeps asynchronous invocations and messages, and the order of serial contracts. nil has neither.
 	Queue Queue
-	// Lookup finds a function, from memory. Functions lists all, for their schedules.
+	// Lookup finds a function, from memory. Scheduled lists those with a schedule. It is asked several times a
+	// second, and should take no time for the others.
 	Lookup    func(function.Ref) (*function.Function, bool)
-	Functions func() []*function.Function
+	Scheduled func() []*function.Function
 	// Status is the status that Error answers with. nil takes every error for a 500.
 	Status func(error) int
 	// Begin keeps the store open until end is called. nil does nothing.
@@ -145,8 +146,8 @@ func (cfg Config) withDefaults() Config {
 	if cfg.Status == nil {
 		cfg.Status = func(error) int { return http.StatusInternalServerError }
 	}
-	if cfg.Functions == nil {
-		cfg.Functions = func() []*function.Function { return nil }
+	if cfg.Scheduled == nil {
+		cfg.Scheduled = func() []*function.Function { return nil }
 	}
 	if cfg.Begin == nil {
 		cfg.Begin = func(context.Context) (func(), error) { return func() {}, nil }

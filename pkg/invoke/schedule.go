@@ -120,9 +120,9 @@ func (i *Invoker) Schedule(ctx context.Context) error {
 // tick queues what is due at a time.
 func (i *Invoker) tick(ctx context.Context, now time.Time) {
 	there := map[function.Heap]bool{}
-	for _, f := range i.cfg.Functions() {
+	for _, f := range i.cfg.Scheduled() {
 		if f.Policy.Schedule == (function.Schedule{}) {
-			continue
+			continue // since it was listed
 		}
 		there[f.Heap()] = true
 		err := i.tickFunction(ctx, f, now)

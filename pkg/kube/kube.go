@@ -92,6 +92,7 @@ type Cluster struct {
 	services    *mirror[service]
 	namespaces  *mirror[namespace]
 
+	index  *index
 	table  *table
 	starts *starts
 	images *resolver
@@ -187,6 +188,7 @@ func New(cfg Config) (*Cluster, error) {
 	}
 	c.nodes = &nodeCache{core: c.core}
 	c.starts = &starts{reached: make(map[function.Ref]map[string]map[function.Phase]time.Time)}
+	c.index = newIndex()
 	c.pulls = newPuller(c)
 	c.table = newTable(cfg.OnEndpoints, c.current)
 	c.records = newMirror(func(o any, before *record) *record { return newRecord(o.(*object), before) }, c.recordChanged)

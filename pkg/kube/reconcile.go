@@ -33,6 +33,7 @@ func (c *Cluster) recordChanged(ref function.Ref, before, after *record) {
 	case before == nil || before.fn.Replicas == 0:
 		c.starts.mark(ref, "", function.PhaseRecord, time.Now())
 	}
+	c.index.update(ref, c.records.get)
 	c.table.mark(ref)
 	if after != nil && before != nil && before.uid == after.uid && before.fn.Replicas == 0 && after.fn.Replicas > 0 {
 		c.noteWoken(after.uid)

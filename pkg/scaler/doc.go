@@ -45,7 +45,8 @@
 //     fails, all of them are told why, and the next call tries again. While Kubernetes does not answer it is tried until it
 //     does.
 //   - A call that waits at a function at zero without a wake, because it was sent to zero after the call had come, gets
-//     one in the next round.
+//     one in the next round, if the function was up within the last minute, and in one of the next thirty otherwise.
+//   - A round takes no time for functions at rest; one in thirty asks each of them whether it is called.
 //   - A function that was woken by a claimed spare gets replicas of its own when its demand lasts, or is more at a time than
 //     one replica should have; a single short call leaves it at that. steady, which tells, is pure, too.
 //   - decide and recommend are pure: time, policy and load come in, a decision goes out.

@@ -6,6 +6,10 @@ import (
 	"github.com/dragonchain/dc-provider/pkg/function"
 )
 
+// restsAfter is how long a function is looked at in each round when it has come to zero. All that may have to be done for it then
+// shows in a few rounds.
+const restsAfter = time.Minute
+
 // idleClock remembers what a round must know of the rounds before it: since when a function has been up, and until when
 // one that could not be changed is left alone. It belongs to one goroutine.
 type idleClock struct {
@@ -18,6 +22,8 @@ type upTime struct {
 	id string
 	// since is when the function was first seen up; zero while it is at zero.
 	since time.Time
+	// zero is when it was first seen at zero; zero while it is up.
+	zero time.Time
 	// leaveUntil is when a failed change may be tried again.
 	leaveUntil time.Time
 	// round is the last in which the function was there.
@@ -55,10 +61,24 @@ func (c *idleClock) observe(f *function.Function, now time.Time) *upTime {
 	switch {
 	case f.Replicas == 0:
 		up.since = time.Time{}
+		if up.zero.IsZero() {
+			up.zero = now
+		}
 	case up.since.IsZero():
-		up.since = now
+		up.since, up.zero = now, time.Time{}
 	}
 	return up
+}
+
+// unseen are the functions that this round has not looked at yet, of those that are remembered.
+func (c *idleClock) unseen() []function.Ref {
+	var list []function.Ref
+	for ref, up := range c.of {
+		if up.round != c.round {
+			list = append(list, ref)
+		}
+	}
+	return list
 }
 
 // sweep forgets functions that the last round did not see, returns them, and begins another.

@@ -2,6 +2,7 @@ package scaler
 
 import (
 	"maps"
+	"slices"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -84,6 +85,18 @@ func (m *metrics) forget(ref function.Ref) {
 	delete(m.of, ref)
 }
 
+// sweep drops the series of functions that have gone when nobody looked at them.
+func (m *metrics) sweep() {
+	m.mu.Lock()
+	refs := slices.Collect(maps.Keys(m.of))
+	m.mu.Unlock()
+	for _, ref := range refs {
+		if _, there := m.lookup(ref); !there {
+			m.forget(ref)
+		}
+	}
+}
+
 func (m *metrics) clear() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -107,7 +120,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	m.mu.Unlock()
 	for ref, s := range of {
 		if _, there := m.lookup(ref); !there {
-			continue // the next round forgets it
+			continue // a round forgets it
 		}
 		name := ref.String()
 		to <- prometheus.MustNewConstMetric(m.wanted, prometheus.GaugeValue, float64(s.wanted), name)

@@ -41,32 +41,55 @@ func (s *Scaler) round(ctx context.Context, clock *idleClock) []*change {
 	return due
 }
 
-// due decides for every function.
+// due decides for every function that is up, or was up to restsAfter ago, and in some rounds for all.
 func (s *Scaler) due(clock *idleClock) []*change {
 	now := s.cfg.Now()
 	var due []*change
-	for _, f := range s.cfg.Functions() {
-		if s.rests(clock, f) {
-			continue
+	consider := func(f *function.Function) {
+		if s.rests(clock, f, now) {
+			return
 		}
 		if c := s.look(clock, f, now); c.what != keep && c.what != rest && !now.Before(c.up.leaveUntil) {
 			due = append(due, c)
 		}
 	}
+	list, full := s.cfg.Up, clock.round%fullEvery == 0
+	if full {
+		list = s.cfg.Functions
+	}
+	for _, f := range list() {
+		consider(f)
+	}
+	// One that was sent to zero by whomever may have a call that came before.
+	for _, ref := range clock.unseen() {
+		if f, ok := s.cfg.Lookup(ref); ok {
+			consider(f)
+		}
+	}
 	for _, ref := range clock.sweep() {
 		s.metrics.forget(ref)
+	}
+	if full {
+		s.metrics.sweep()
 	}
 	return due
 }
 
-// rests reports whether a function is at zero, was so all the time, and nobody calls it: of such there may be a hundred thousand, and
+// rests reports whether a function is at zero, was so for a while, and nobody calls it: of such there may be a hundred thousand, and
 // nothing is kept of them.
-func (s *Scaler) rests(clock *idleClock, f *function.Function) bool {
-	if f.Replicas > 0 || clock.of[f.Ref] != nil {
+func (s *Scaler) rests(clock *idleClock, f *function.Function, now time.Time) bool {
+	if f.Replicas > 0 {
 		return false
 	}
-	load := s.cfg.Load(f.Ref)
-	return load.InFlight+load.Waiting == 0
+	if load := s.cfg.Load(f.Ref); load.InFlight+load.Waiting > 0 {
+		return false
+	}
+	up := clock.of[f.Ref]
+	if up != nil && (up.zero.IsZero() || now.Sub(up.zero) < restsAfter) {
+		return false
+	}
+	delete(clock.of, f.Ref)
+	return true
 }
 
 // look decides for one function.

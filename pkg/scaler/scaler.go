@@ -19,6 +19,8 @@ const (
 	// changesAtOnce is how many functions go to zero side by side: enough to hide the API server's answer time, few
 	// enough to leave it to the wakes.
 	changesAtOnce = 8
+	// fullEvery is in how many rounds one looks at all functions. The others look at those that have replicas, or had.
+	fullEvery = 30
 )
 
 // Load is what a function has to do.
@@ -37,11 +39,13 @@ type Load struct {
 	Partial bool
 }
 
-// Config joins a Scaler to the rest. All functions but CPU, Available and Now are needed. None is called with a lock held.
+// Config joins a Scaler to the rest. All functions but Up, CPU, Available and Now are needed. None is called with a lock held.
 type Config struct {
 	// Functions lists all functions, and Lookup finds one, from memory. They see a change as soon as SetReplicas returns.
 	Functions func() []*function.Function
-	Lookup    func(function.Ref) (*function.Function, bool)
+	// Up lists the functions that are to have replicas, and takes no time for the others. nil picks them from Functions.
+	Up     func() []*function.Function
+	Lookup func(function.Ref) (*function.Function, bool)
 	// Load tells what a function has to do.
 	Load func(function.Ref) Load
 	// Quiesce makes new calls of a function wait and reports true, or reports false if there is a call already. Resume
@@ -89,6 +93,9 @@ func New(cfg Config) (*Scaler, error) {
 	if cfg.Interval == 0 {
 		cfg.Interval = defaultInterval
 	}
+	if cfg.Up == nil {
+		cfg.Up = cfg.Functions
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -110,7 +117,7 @@ func (s *Scaler) Run(ctx context.Context) error {
 	defer s.metrics.clear()
 	ctx, cancel := context.WithCancel(ctx)
 	var reading sync.WaitGroup
-	reading.Go(func() { s.cpu.run(ctx, s.cfg.Functions, s.cfg.Now) })
+	reading.Go(func() { s.cpu.run(ctx, s.cfg.Up, s.cfg.Now) })
 	defer reading.Wait()
 	defer cancel()
 	ticker := time.NewTicker(s.cfg.Interval)

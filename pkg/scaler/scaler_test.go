@@ -629,9 +629,10 @@ func BenchmarkRound(b *testing.B) {
 			for i := range 10000 {
 				w.deploy(function.Ref{Name: fmt.Sprint("f", i), Namespace: "openfaas-fn"}, tt.replicas, tt.scale)
 			}
-			all := w.list()
+			all, up := w.list(), w.ups()
 			s, err := New(Config{
 				Functions: func() []*function.Function { return all },
+				Up:        func() []*function.Function { return up },
 				Lookup:    w.lookup, Load: w.load, Quiesce: w.quiesce, Resume: w.resume, SetReplicas: w.setReplicas,
 			})
 			if err != nil {
@@ -804,5 +805,125 @@ func TestScaler_CPU(t *testing.T) {
 		known.Store(false)
 		wait(time.Hour)
 		w.wantChanges(t, "2", "3") // it is not known to take less
+	})
+}
+
+// ups are the functions that have replicas.
+func (w *world) ups() []*function.Function {
+	return slices.DeleteFunc(w.list(), func(f *function.Function) bool { return f.Replicas == 0 })
+}
+
+// upOnly is a scaler that is told which functions are up, and counts how often it asks for the load of others.
+func (w *world) upOnly(t *testing.T, asked *int) *Scaler {
+	t.Helper()
+	s, err := New(Config{
+		Functions: w.list, Up: w.ups, Lookup: w.lookup, Quiesce: w.quiesce, Resume: w.resume, SetReplicas: w.setReplicas,
+		Load: func(ref function.Ref) Load { *asked++; return w.load(ref) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// However many functions rest, a round is about those that are up, and about those that were until a moment ago.
+func TestRound_LooksAtWhatIsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, asked := newWorld(), 0
+		const resting = 100
+		for i := range resting {
+			w.deploy(function.Ref{Name: fmt.Sprint("f", i), Namespace: "fn"}, 0, afterTenMinutes)
+		}
+		w.deploy(cow, 1, afterTenMinutes)
+		s := w.upOnly(t, &asked)
+		clock := newIdleClock(time.Now())
+		round := func() (looks int) {
+			asked = 0
+			s.round(t.Context(), clock)
+			wait(time.Second)
+			return asked
+		}
+		if looks := round(); looks < resting {
+			t.Errorf("the first round looks at %d functions", looks)
+		}
+		for range fullEvery - 1 {
+			if looks := round(); looks == 0 || looks > 3 {
+				t.Fatalf("a round looks %d times", looks)
+			}
+		}
+		if looks := round(); looks < resting {
+			t.Errorf("a full round looks at %d functions", looks)
+		}
+		w.byHand(cow, 0)
+		round()
+		if len(clock.of) != 1 {
+			t.Errorf("%d functions are kept right after the last came to zero", len(clock.of))
+		}
+		for range 2 * restsAfter / time.Second {
+			round()
+		}
+		if len(clock.of) > 0 {
+			t.Errorf("%d functions are kept at rest", len(clock.of))
+		}
+		w.wantChanges(t)
+	})
+}
+
+// A call that waits at a function which was sent to zero behind its back is not forgotten, whenever that was.
+func TestRound_WakesForACallThatWasThereBefore(t *testing.T) {
+	for name, after := range map[string]time.Duration{"at once": 0, "long after": 2 * restsAfter} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, asked := newWorld(), 0
+				w.deploy(cow, 1, function.Scale{ZeroAfter: time.Hour})
+				s := w.upOnly(t, &asked)
+				clock := newIdleClock(time.Now())
+				rounds := func(n int) {
+					for range n {
+						s.round(t.Context(), clock)
+						wait(time.Second)
+					}
+				}
+				rounds(2)
+				w.byHand(cow, 0)
+				rounds(int(after / time.Second))
+				w.call(cow, 1)
+				most := 1
+				if after > restsAfter {
+					most = fullEvery
+				}
+				rounds(most)
+				w.wantChanges(t, "1")
+			})
+		})
+	}
+}
+
+// The series of a function that is deleted at rest go, though no round looks at it.
+func TestRound_ForgetsTheSeriesOfWhatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, asked := newWorld(), 0
+		w.deploy(cow, 1, afterTenMinutes)
+		s := w.upOnly(t, &asked)
+		clock := newIdleClock(time.Now())
+		s.round(t.Context(), clock)
+		w.byHand(cow, 0)
+		for range 2 * restsAfter / time.Second {
+			s.round(t.Context(), clock)
+			wait(time.Second)
+		}
+		if len(s.metrics.of) != 1 {
+			t.Fatalf("%d functions have series", len(s.metrics.of))
+		}
+		w.mu.Lock()
+		delete(w.functions, cow)
+		w.mu.Unlock()
+		for range fullEvery {
+			s.round(t.Context(), clock)
+		}
+		if len(s.metrics.of) > 0 {
+			t.Errorf("%d functions have series", len(s.metrics.of))
+		}
 	})
 }
