@@ -265,7 +265,7 @@ func (c *Cluster) claims(ref function.Ref, record types.UID) map[string]*pod {
 
 // servedByClaims reports whether the claimed pods of a function are all that it needs for now: as many as replicas are
 // wanted, of the present version, in good health, and nobody has asked for more. A function that was just woken is given a
-// spare here, if there is one.
+// spare here, if there is one, or a pod of its own.
 func (c *Cluster) servedByClaims(ctx context.Context, ref function.Ref, r *record) bool {
 	if c.cfg.Pool == nil {
 		return false
@@ -275,9 +275,8 @@ func (c *Cluster) servedByClaims(ctx context.Context, ref function.Ref, r *recor
 		return false
 	}
 	claims := c.claims(ref, r.uid)
-	if len(claims) == 0 && woken && c.unclaimable(ctx, r, r.resolved()) == "" {
-		if err := c.cfg.Pool.Claim(ctx, r.fn); err != nil {
-			c.log.Debug("function starts without a spare", "function", ref.Name, "namespace", ref.Namespace, "err", err)
+	if len(claims) == 0 && woken {
+		if !c.giveSpare(ctx, ref, r) && !c.makeLone(ctx, ref, r) {
 			return false
 		}
 		claims = c.claims(ref, r.uid)
@@ -330,6 +329,18 @@ func (c *Cluster) secretsChanged(ctx context.Context, ref function.Ref, r *recor
 		}
 	}
 	return false
+}
+
+// giveSpare claims a spare for a function, if it can be given one and one is free.
+func (c *Cluster) giveSpare(ctx context.Context, ref function.Ref, r *record) bool {
+	if c.unclaimable(ctx, r, r.resolved()) != "" {
+		return false
+	}
+	err := c.cfg.Pool.Claim(ctx, r.fn)
+	if err != nil {
+		c.log.Debug("function starts without a spare", "function", ref.Name, "namespace", ref.Namespace, "err", err)
+	}
+	return err == nil
 }
 
 // resolvedOrNone is resolved for those who only compare.
@@ -444,6 +455,9 @@ func (c *Cluster) deletePod(ctx context.Context, ref function.Ref, name string, 
 func (c *Cluster) resizeClaims(ctx context.Context, ref function.Ref, r *record) error {
 	var errs []error
 	for name, p := range c.claims(ref, r.uid) {
+		if p.claim.lone {
+			continue // it was made with them
+		}
 		wanted := resized(p.claim.resources, r.fn)
 		if p.restarts == 0 && p.running.IsZero() || equality.Semantic.DeepEqual(p.claim.resources, wanted) {
 			continue // it is on its way up, and has the processor to itself, or has what it is to have

@@ -464,7 +464,7 @@ func TestClaim_FailsOver(t *testing.T) {
 			w.atZero(cow())
 			given := w.spares()
 			w.scale(cowRef, 1)
-			w.deployment("cow")
+			w.lone("cow")
 			for _, s := range given {
 				w.eventually("the spare is given up", func() string {
 					if w.api.get(podsPath, ns, s.Name, new(corev1.Pod)) {
@@ -497,7 +497,7 @@ func TestClaim_OnlyAtAWake(t *testing.T) {
 		return ""
 	})
 	w.scale(bound.Ref, 1)
-	w.deployment("bound")
+	w.lone("bound")
 	if len(w.assigned) > 0 || len(w.spares()) != 1 {
 		t.Errorf("%d assigned, %d spares left", len(w.assigned), len(w.spares()))
 	}

@@ -26,7 +26,7 @@
 //	   │yes
 //	our finalizer ─► OnDeploy ─► replicas wanted? ──no─► remove workload: the record is all that is left
 //	                                 │yes
-//	     claimed pods are enough? ──yes─► status
+//	     claimed or lone pods are enough? ──yes─► status
 //	                                 │no
 //	     resolve the image, look at the secrets ─► Deployment and Service ─► status
 //	                                                        │serves
@@ -40,6 +40,15 @@
 // label by which a Deployment could take it for its own, gets the function's requests and limits in place, and is deleted when
 // the function goes to zero.
 //
+// A function that was just woken and gets no spare is given a lone pod: one as its Deployment would make, without the Deployment, its
+// ReplicaSet, the Service and what Kubernetes makes of that, which take several times the pod's own work of the control plane. It ends
+// as a claimed pod does, and is counted with them in all that follows. If Kubernetes does not allow it the Deployment is made, and says
+// why.
+//
+// A spare counts as ready until it is assigned something, because a probe that fails is an event every two seconds. Whoever goes by
+// Kubernetes' readiness and not by ours may take a claimed pod for ready until the kubelet has started its function, some tenths of a
+// second: a Service of the same name, in the rare case that a Deployment is there as well.
+//
 // An image that serves by itself has port 8080 for itself. In a spare the watchdog runs what the image would, its ENTRYPOINT and CMD as
 // the registry told them, and stands beside it: it sees no call, asks the function's port or ready path, pushes readiness, and holds
 // the end back as long as the kubelet would elsewhere. A pod's probes cannot change, so those of every spare ask a port of the
@@ -47,7 +56,8 @@
 // forwards cannot have the port that the function listens on, a probe that runs a program costs a process every two seconds, and
 // spares of a second shape would be twice as many.
 //
-// The keeper makes as many spares as each namespace is to have, takes turns between namespaces, and takes away those that are
+// The keeper makes as many spares as each namespace is to have, but none beside pods that come up for calls, or one each second where
+// no spare is left. It takes turns between namespaces, and takes away those that are
 // of no use: of an earlier shape, started again, never registered, or given up in the middle of a claim. A claim is given up, too, if the
 // API server does not answer in time; if the pod has become the function's all the same it is one too many beside the next, and drains.
 // Spares belong to a ClusterRole of the chart (Pool.Owner): objects of a namespace can have no owner in another, and when the chart is

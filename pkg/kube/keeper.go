@@ -28,6 +28,8 @@ const (
 	spareCalls = 2 * time.Second
 	// sparesComing is how many spares may be on their way at a time: they start on the nodes where calls wait for claims.
 	sparesComing = 4
+	// wakesPause is the least time between two spares that are made, where none is free, while pods come up for calls.
+	wakesPause = time.Second
 	// refusedPause is how long a namespace is left alone in which no pod can be made, as for a quota.
 	refusedPause = 10 * time.Second
 	keepTimeout  = 30 * time.Second
@@ -43,6 +45,8 @@ type keeper struct {
 	problems map[string]string
 	// asked is when a spare was asked last.
 	asked map[types.UID]time.Time
+	// made is when a spare was made last.
+	made time.Time
 }
 
 // keepPool keeps the pool until ctx ends.
@@ -92,7 +96,13 @@ func (k *keeper) round(ctx context.Context, now time.Time) {
 	var remove []function.Ref
 	missing := make(map[string]int)
 	shapes := make(map[string]poolOf)
-	coming := 0
+	coming, most := 0, sparesComing
+	// A spare that starts beside a pod for which a call waits makes that late, by half a second on a small node: it waits while there
+	// are others, and where there are none, one comes at a time.
+	waking := k.c.waking(now)
+	if waking {
+		most = 1
+	}
 	for _, namespace := range slices.Sorted(maps.Keys(union(spares, managed))) {
 		pool, shape, err := k.pool(ctx, namespace, slices.Contains(managed, namespace))
 		k.tell(namespace, err)
@@ -105,9 +115,7 @@ func (k *keeper) round(ctx context.Context, now time.Time) {
 		}
 		coming += len(w.coming)
 		shapes[namespace] = pool
-		// A spare that starts beside a claimed pod makes it late, by half a second on a small node: while there are others it
-		// waits.
-		inTheWay := w.free > 0 && k.c.cfg.Pool.Starting()
+		inTheWay := waking && (w.free > 0 || now.Sub(k.made) < wakesPause)
 		if w.missing > 0 && now.After(k.refused[namespace]) && !inTheWay {
 			missing[namespace] = w.missing
 		}
@@ -122,7 +130,8 @@ func (k *keeper) round(ctx context.Context, now time.Time) {
 		g.Go(func() error { k.remove(ctx, key, spares[key.Namespace][key.Name]); return nil })
 	}
 	errs := make(chan refusal, sparesComing)
-	for _, namespace := range share(missing, sparesComing-coming) {
+	for _, namespace := range share(missing, most-coming) {
+		k.made = now
 		g.Go(func() error {
 			if err := k.make(ctx, namespace, shapes[namespace]); err != nil {
 				errs <- refusal{namespace, err}

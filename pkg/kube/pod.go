@@ -38,13 +38,15 @@ type pod struct {
 	// problem says in Kubernetes' words why the pod does not serve, and fault whether it ever will.
 	problem string
 	fault   fault
-	// claim is what is known of a pod that was a spare; nil for all others.
+	// claim is what is known of a pod that was a spare, or is a lone one; nil for all others.
 	claim *claim
 }
 
 // claim is what of a claimed pod a Deployment's pods cannot differ in.
 type claim struct {
 	since time.Time
+	// lone means that the pod was made for the function, and never was a spare: see lone.go.
+	lone bool
 	// inputs is a hash of what the function was when the pod was claimed, and secrets of which versions of its secrets it was given.
 	inputs, secrets string
 	resources       corev1.ResourceRequirements
@@ -52,14 +54,18 @@ type claim struct {
 	unresized bool
 }
 
-// newClaim takes from a pod what is kept of its having been a spare, or nil.
+// newClaim takes from a pod what is kept of its having been a spare, or of its being a lone one; nil if it is neither.
 func newClaim(o *corev1.Pod) *claim {
-	since, err := time.Parse(time.RFC3339Nano, o.Annotations[annotationClaimed])
+	text, lone := o.Annotations[annotationLone]
+	if !lone {
+		text = o.Annotations[annotationClaimed]
+	}
+	since, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil || len(o.Spec.Containers) == 0 {
 		return nil
 	}
 	c := &claim{
-		since: since, inputs: o.Annotations[annotationInputs], secrets: o.Annotations[annotationSecrets],
+		since: since, lone: lone, inputs: o.Annotations[annotationInputs], secrets: o.Annotations[annotationSecrets],
 		resources: o.Spec.Containers[0].Resources,
 	}
 	for i := range o.Spec.Containers {
@@ -98,7 +104,7 @@ func newPod(obj any, before *pod) *pod {
 			continue
 		}
 		p.restarts = s.RestartCount
-		if p.claim != nil {
+		if p.wasSpare() {
 			// The first restart is the claim: before it, what is told is the spare's.
 			if p.restarts == 0 {
 				p.ready, p.problem = false, containerProblem(s)
@@ -112,7 +118,7 @@ func newPod(obj any, before *pod) *pod {
 		}
 		p.started = s.State.Running != nil || s.State.Terminated != nil || p.restarts > 0 && s.LastTerminationState.Terminated != nil
 	}
-	if !p.ready && (p.claim == nil || p.restarts > 0 || p.down) {
+	if !p.ready && (!p.wasSpare() || p.restarts > 0 || p.down) {
 		p.problem = podProblem(o)
 		if before == nil {
 			before = new(pod)
@@ -122,9 +128,12 @@ func newPod(obj any, before *pod) *pod {
 	return p
 }
 
+// wasSpare reports whether a pod is of the warm pool.
+func (p *pod) wasSpare() bool { return p.claim != nil && !p.claim.lone }
+
 // container names the function's container.
 func (p *pod) container() string {
-	if p.claim != nil {
+	if p.wasSpare() {
 		return spareContainer
 	}
 	return p.function.Name

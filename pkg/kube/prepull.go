@@ -307,7 +307,7 @@ func (r *pullRound) look(ctx context.Context, ref function.Ref, rec *record, n *
 // runsOn reports whether a replica of the present version runs, or did, on a node, which has the image by that.
 func (r *pullRound) runsOn(ref function.Ref, rec *record, n *node) bool {
 	for _, p := range r.c.table.podsOf(ref) {
-		if p.record == rec.uid && p.rollout == rec.rollout && p.node == n.name && (p.ready || p.started && p.claim == nil) {
+		if p.record == rec.uid && p.rollout == rec.rollout && p.node == n.name && (p.ready || p.started && !p.wasSpare()) {
 			return true
 		}
 	}

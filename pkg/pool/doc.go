@@ -22,7 +22,7 @@
 //   - The last free spare of a namespace is kept for functions that had none lately: one that comes up again and again, or
 //     that crashes, does not keep the others from theirs.
 //   - No more than Config.NodeClaims claims are starting on a node at a time. A kubelet starts containers one after the
-//     other in part: beyond some of them each makes all others late.
+//     other in part: beyond some of them each makes all others late. A few more wait for them, for a moment.
 //   - A node one of whose spares does not take its assignment is avoided for half a minute, while other nodes have spares.
 //   - A claim ends in time: Assign and Adopt have a deadline, and at most two spares are tried.
 //

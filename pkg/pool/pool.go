@@ -28,6 +28,10 @@ const (
 	shunTime = 30 * time.Second
 	// lately is how long a function that had a spare leaves the last one to others.
 	lately = 10 * time.Second
+	// busyWait is how long a claim waits for a node to have brought up another, and mostWait how many do: beyond it a pod of
+	// the function's own is not later. One that is made beside so many claims takes two seconds.
+	busyWait = 1500 * time.Millisecond
+	mostWait = 8
 )
 
 var (
@@ -60,7 +64,7 @@ const (
 	None Outcome = "none"
 	// Reserved: the last one is left to other functions.
 	Reserved Outcome = "reserved"
-	// Busy: those that are free are on nodes that start as many as they should.
+	// Busy: those that are free are on nodes that start as many as they should, and did so for as long as is worth waiting.
 	Busy Outcome = "busy"
 	// Failed: the spares that were tried were given up.
 	Failed Outcome = "failed"
@@ -106,6 +110,9 @@ type Pool struct {
 	shunned map[string]time.Time
 	// served is when a function last got a spare, by its record's identity.
 	served map[string]time.Time
+	// waiting is how many claims wait for a node; ended is closed, and made anew, when a claim ends.
+	waiting int
+	ended   chan struct{}
 }
 
 type start struct {
@@ -140,6 +147,7 @@ func New(cfg Config) (*Pool, error) {
 		starting: make(map[string]start),
 		shunned:  make(map[string]time.Time),
 		served:   make(map[string]time.Time),
+		ended:    make(chan struct{}),
 	}, nil
 }
 
@@ -198,7 +206,14 @@ func (p *Pool) Registered(id string) bool {
 func (p *Pool) Serves(id string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.endLocked(id)
+}
+
+// endLocked notes that a claim is under way no more.
+func (p *Pool) endLocked(id string) {
 	delete(p.starting, id)
+	close(p.ended)
+	p.ended = make(chan struct{})
 }
 
 // Starting reports whether a claimed pod is on its way up.
@@ -214,7 +229,7 @@ func (p *Pool) Starting() bool {
 func (p *Pool) Claim(ctx context.Context, f *function.Function) error {
 	var failed error
 	for range tries {
-		s, outcome := p.take(f)
+		s, outcome := p.await(ctx, f)
 		if outcome != Claimed {
 			if failed != nil {
 				break
@@ -274,7 +289,7 @@ func (p *Pool) shun(node string) {
 
 func (p *Pool) giveUp(s Spare) {
 	p.mu.Lock()
-	delete(p.starting, s.ID)
+	p.endLocked(s.ID)
 	p.mu.Unlock()
 	p.cfg.Discard(s)
 }
@@ -283,7 +298,7 @@ func (p *Pool) giveUp(s Spare) {
 func (p *Pool) giveBack(s Spare) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.starting, s.ID)
+	p.endLocked(s.ID)
 	if _, there := p.used[s.ID]; there {
 		delete(p.used, s.ID)
 		s.Taken = time.Time{}
@@ -291,11 +306,32 @@ func (p *Pool) giveBack(s Spare) {
 	}
 }
 
-// take makes a free spare f's.
-func (p *Pool) take(f *function.Function) (Spare, Outcome) {
-	now := p.cfg.Now()
+// await is take that waits while nodes are busy: a node that brings up all at once has each of them later than one after another.
+func (p *Pool) await(ctx context.Context, f *function.Function) (Spare, Outcome) {
+	ctx, cancel := context.WithTimeout(ctx, busyWait)
+	defer cancel()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for {
+		s, outcome := p.takeLocked(f)
+		if outcome != Busy || p.waiting >= mostWait || ctx.Err() != nil {
+			return s, outcome
+		}
+		ended := p.ended
+		p.waiting++
+		p.mu.Unlock()
+		select {
+		case <-ended:
+		case <-ctx.Done():
+		}
+		p.mu.Lock()
+		p.waiting--
+	}
+}
+
+// takeLocked makes a free spare f's.
+func (p *Pool) takeLocked(f *function.Function) (Spare, Outcome) {
+	now := p.cfg.Now()
 	p.ageLocked(now)
 	var free []Spare
 	for _, s := range p.free {

@@ -123,7 +123,7 @@ func TestAdd_Assigned(t *testing.T) {
 	s := spareOf("a", "fn", "n")
 	s.Identity.Function = "f.fn"
 	w.Add(spareOf("a", "fn", "n"))
-	if _, outcome := w.take(fn("1")); outcome != Claimed {
+	if _, outcome := w.await(t.Context(), fn("1")); outcome != Claimed {
 		t.Fatal(outcome)
 	}
 	if w.Add(s) || len(w.discarded) > 0 {
@@ -373,4 +373,78 @@ func TestClaim_Shares(t *testing.T) {
 			t.Errorf("outcomes %v, want %v", w.outcomes, want)
 		}
 	})
+}
+
+// A claim waits a moment for a busy node, and no longer.
+func TestClaim_WaitsForABusyNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{NodeClaims: 1})
+		for _, id := range []string{"1", "2", "3"} {
+			w.Add(spareOf(id, "fn", "n"))
+		}
+		if err := w.Claim(t.Context(), fn("first")); err != nil {
+			t.Fatal(err)
+		}
+		second := make(chan error, 1)
+		go func() { second <- w.Claim(t.Context(), fn("second")) }()
+		synctest.Wait()
+		select {
+		case err := <-second:
+			t.Fatalf("the second did not wait: %v", err)
+		default:
+		}
+		w.Serves(firstUsed(w))
+		if err := <-second; err != nil {
+			t.Errorf("the second: %v", err)
+		}
+		began := time.Now()
+		if err := w.Claim(t.Context(), fn("third")); !errors.Is(err, ErrNoSpare) || time.Since(began) != busyWait {
+			t.Errorf("the third, after %v: %v", time.Since(began), err)
+		}
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		if err := w.Claim(gone, fn("fourth")); !errors.Is(err, ErrNoSpare) {
+			t.Errorf("one whose caller has left: %v", err)
+		}
+		if want := []Outcome{Claimed, Claimed, Busy, Busy}; !slices.Equal(w.outcomes, want) {
+			t.Errorf("outcomes %v, want %v", w.outcomes, want)
+		}
+	})
+}
+
+// However many want a spare of a busy node, not all of them wait: each that does holds up other work.
+func TestClaim_FewWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{NodeClaims: 1})
+		for i := range mostWait + 4 {
+			w.Add(spareOf(fmt.Sprint(i), "fn", "n"))
+		}
+		if err := w.Claim(t.Context(), fn("first")); err != nil {
+			t.Fatal(err)
+		}
+		var waits sync.WaitGroup
+		for i := range mostWait {
+			waits.Go(func() {
+				if err := w.Claim(t.Context(), fn(fmt.Sprint("waits", i))); !errors.Is(err, ErrNoSpare) {
+					t.Errorf("waits%d: %v", i, err)
+				}
+			})
+		}
+		synctest.Wait()
+		began := time.Now()
+		if err := w.Claim(t.Context(), fn("late")); !errors.Is(err, ErrNoSpare) || time.Since(began) > 0 {
+			t.Errorf("one too many, after %v: %v", time.Since(began), err)
+		}
+		waits.Wait()
+	})
+}
+
+// firstUsed is a spare that was claimed.
+func firstUsed(w *world) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id := range w.adopted {
+		return id
+	}
+	return ""
 }

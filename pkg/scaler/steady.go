@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"slices"
 	"time"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
@@ -11,6 +12,11 @@ const (
 	steadyAfter = 10 * time.Second
 	// steadyCalls is how many calls at a time a claimed spare is left alone with, if the function has no limit of its own.
 	steadyCalls = 10
+	// moveLater is how long a function that is called no more, and does not go to zero by itself, may be kept from replicas of its own
+	// while others wake, and wakesQuiet how long none has to have woken. movesAtOnce is how many get theirs in one round.
+	moveLater   = time.Minute
+	wakesQuiet  = 3 * time.Second
+	movesAtOnce = 2
 )
 
 // Claimed is a function that is served by claimed spares alone.
@@ -42,22 +48,38 @@ func steady(now time.Time, policy *function.Policy, since time.Time, d demand) b
 	}
 }
 
-// settleClaimed has functions whose demand is steady get replicas of their own.
+// atLeisure tells whether a function is steady by its policy alone: nobody calls it, nor did for long.
+func atLeisure(policy *function.Policy, since time.Time, d demand) bool {
+	return !policy.Scale.Zero && d.calls == 0 && d.last.Sub(since) < steadyAfter
+}
+
+// settleClaimed has functions whose demand is steady get replicas of their own. Those that nobody calls now, and that are to stay
+// nevertheless, get theirs when no others wake: a Deployment costs several times what a wake does.
 func (s *Scaler) settleClaimed() {
 	if s.cfg.Claimed == nil {
 		return
 	}
-	now := s.cfg.Now()
-	for _, c := range s.cfg.Claimed() {
+	now, moves := s.cfg.Now(), 0
+	claimed := s.cfg.Claimed()
+	quiet := !slices.ContainsFunc(claimed, func(c Claimed) bool { return now.Sub(c.Since) < wakesQuiet })
+	for _, c := range claimed {
 		f, ok := s.cfg.Lookup(c.Ref)
 		if !ok || f.ID != c.ID {
 			continue
 		}
 		load := s.cfg.Load(c.Ref)
 		calls := load.InFlight + load.Waiting + load.Queued
-		if steady(now, &f.Policy, c.Since, demand{calls: calls, last: load.Last}) {
-			s.cfg.Log.Info("function gets replicas of its own", "function", c.Ref.Name, "namespace", c.Ref.Namespace, "in_flight", calls)
-			s.cfg.Steady(c.Ref, c.ID)
+		d := demand{calls: calls, last: load.Last}
+		if !steady(now, &f.Policy, c.Since, d) {
+			continue
 		}
+		if atLeisure(&f.Policy, c.Since, d) {
+			if now.Sub(c.Since) < moveLater && (!quiet || moves >= movesAtOnce) {
+				continue
+			}
+			moves++
+		}
+		s.cfg.Log.Info("function gets replicas of its own", "function", c.Ref.Name, "namespace", c.Ref.Namespace, "in_flight", calls)
+		s.cfg.Steady(c.Ref, c.ID)
 	}
 }

@@ -1,7 +1,9 @@
 package scaler
 
 import (
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
@@ -38,4 +40,48 @@ func TestSteady(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Functions that are to stay though nobody calls them get replicas of their own when no others wake, a few at a time; those that are
+// called get theirs at once.
+func TestSettleClaimed_AtLeisure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		var claimed []Claimed
+		add := func(name string, ago time.Duration, calls int) {
+			ref := function.Ref{Name: name, Namespace: "fn"}
+			w.deploy(ref, 1, function.Scale{})
+			w.last[ref], w.calls[ref] = time.Now().Add(-ago), calls
+			claimed = append(claimed, Claimed{Ref: ref, ID: "1", Since: time.Now().Add(-ago)})
+		}
+		var moved []string
+		s := w.scaler(t)
+		defer s.Close()
+		s.cfg.Claimed = func() []Claimed { return slices.Clone(claimed) }
+		s.cfg.Steady = func(ref function.Ref, _ string) {
+			moved = append(moved, ref.Name)
+			claimed = slices.DeleteFunc(claimed, func(c Claimed) bool { return c.Ref == ref })
+		}
+		settle := func(want ...string) {
+			t.Helper()
+			moved = nil
+			s.settleClaimed()
+			if !slices.Equal(moved, want) {
+				t.Errorf("moved %v, want %v", moved, want)
+			}
+		}
+		for _, name := range []string{"a", "b", "c"} {
+			add(name, steadyAfter, 0)
+		}
+		add("called", steadyAfter, 1)
+		add("old", moveLater, 0)
+		add("wakes", 0, 0)
+		settle("called", "old")
+		settle()
+		wait(wakesQuiet)
+		settle("a", "b")
+		settle("c")
+		wait(steadyAfter)
+		settle("wakes")
+	})
 }

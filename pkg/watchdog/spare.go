@@ -167,6 +167,11 @@ func (s *Spare) route(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/_/health" && r.Method == http.MethodGet:
 		// A prober that went away needs no answer.
 		_, _ = io.WriteString(w, "OK")
+	case r.URL.Path == readypush.ReadyPath && r.Method == http.MethodGet && s.free():
+		// It is ready for what it is there for. A probe that failed every two seconds would be an event each time, which the API
+		// server writes down: more work than all else that a spare makes. One that was assigned is not, for it may be taken for its
+		// function if it is started again.
+		_, _ = io.WriteString(w, "OK")
 	case r.URL.Path == assignment.Path && r.Method == http.MethodGet:
 		s.identify(w, r)
 	case r.URL.Path == assignment.Path && r.Method == http.MethodPost:
@@ -174,7 +179,7 @@ func (s *Spare) route(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/_/health" || r.URL.Path == assignment.Path:
 		w.WriteHeader(http.StatusMethodNotAllowed)
 	default:
-		// Readiness, and calls that come too early.
+		// Calls that come too early, and readiness when a function is to come.
 		http.Error(w, "a spare of the warm pool, with no function yet", http.StatusServiceUnavailable)
 	}
 }

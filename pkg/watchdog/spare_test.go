@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/dragonchain/dc-provider/pkg/function/assignment"
+	"github.com/dragonchain/dc-provider/pkg/function/readypush"
 )
 
 func poolConfig(t *testing.T) PoolConfig {
@@ -323,4 +324,34 @@ func waitFor[T any](t *testing.T, c <-chan T, what string) (v T) {
 		t.Fatalf("no %s", what)
 	}
 	return v
+}
+
+// Its probe is answered while it waits, so that Kubernetes writes no event every two seconds, and not when a function is to come: a
+// claimed pod whose spare was started again must not be taken for the function.
+func TestSpare_ReadyUntilItIsAssigned(t *testing.T) {
+	for name, test := range map[string]struct {
+		assigned string
+		want     int
+	}{
+		"free":     {"", http.StatusOK},
+		"assigned": {"cow.openfaas-fn", http.StatusServiceUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before *assignment.Assignment
+			if test.assigned != "" {
+				before = &assignment.Assignment{Function: test.assigned}
+			}
+			s, err := NewSpare(poolConfig(t), before, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for path, want := range map[string]int{readypush.ReadyPath: test.want, "/_/health": http.StatusOK, "/": http.StatusServiceUnavailable} {
+				answer := httptest.NewRecorder()
+				s.route(answer, httptest.NewRequest(http.MethodGet, path, nil))
+				if answer.Code != want {
+					t.Errorf("%s: %d, want %d", path, answer.Code, want)
+				}
+			}
+		})
+	}
 }

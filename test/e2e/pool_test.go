@@ -285,6 +285,37 @@ func TestPool_OneSpareForTwo(t *testing.T) {
 	awaitSpares(t, namespace, 1)
 }
 
+// TestPool_LonePod wakes a function for which there is no spare: in a pod of its own, which is the record's, and with nothing else.
+func TestPool_LonePod(t *testing.T) {
+	t.Parallel()
+	d := label(parrot(), labelZero, "true") // so that it has no Deployment however slow the machine is
+	d.Namespace = newPool(t, 0)
+	f := deployAtZero(t, d)
+	if way := f.wake(t, "first").is(t, "call that wakes", http.StatusOK).header.Get("X-Cold-Start"); way != "pod" {
+		t.Errorf("woken by %q", way)
+	}
+	f.awaitReplicas(t, 1)
+	claimed, lone := f.claimed(t)
+	if len(claimed) != 0 || len(lone) != 1 {
+		t.Fatalf("%d claimed pods and %d others", len(claimed), len(lone))
+	}
+	if owners := lone[0].OwnerReferences; len(owners) != 1 || owners[0].Kind != "Function" {
+		t.Errorf("the pod belongs to %+v", owners)
+	}
+	if _, err := cluster.AppsV1().Deployments(d.Namespace).Get(t.Context(), f.name, metav1.GetOptions{}); err == nil {
+		t.Error("one call made a Deployment")
+	}
+	f.call(t, "second").is(t, "second", http.StatusOK)
+	f.scale(t, 0)
+	f.awaitZero(t)
+	f.wake(t, "third").is(t, "call that wakes again", http.StatusOK)
+	f.scale(t, 2)
+	f.awaitReplicas(t, 2)
+	f.call(t, "fourth").is(t, "fourth", http.StatusOK)
+	f.remove(t)
+	f.awaitNothing(t)
+}
+
 // TestPool_SteadyDemandMoves calls without a pause, for as long as it takes until the function has a Deployment and the claimed pod is
 // gone. No call is lost.
 func TestPool_SteadyDemandMoves(t *testing.T) {

@@ -35,7 +35,7 @@
 // The spare answers a GET 200, or 400 if the challenge has not its form, and 503 while it has no token; a POST 204 when
 // the assignment is kept, 409 if it has one, 400 or 401 if it is not an assignment for this spare, 413 if it is too long, and 507 if
 // it cannot be kept. Who got no answer to a POST cannot know, and must not give the spare to anybody else. Its /_/health
-// answers 200 and everything else 503, its /_/ready among it. The provider answers a call 204 when it knows the spare, and
+// answers 200, and so does its /_/ready until it is assigned something; everything else is 503. The provider answers a call 204 when it knows the spare, and
 // anything else when that should be tried again.
 //
 // # Wire
