@@ -22,20 +22,29 @@ import (
 	"github.com/dragonchain/dc-provider/bench/scenario"
 )
 
-// wakeKinds have nothing in common: any image wakes by a spare.
+// wakeKinds have nothing in common: any image wakes by a spare. Their ends are short, for each wake waits for the one before to be gone.
 var wakeKinds = []kind{
-	{"busybox-fork", map[string]any{"image": "dragonchain/example-shell:dev", "envProcess": "cat"}},
-	{"python-fork", map[string]any{"image": "dragonchain/example-balance:dev", "envProcess": "python3 -c print(42)"}},
-	{"go-http", map[string]any{"image": "dragonchain/example-hello:dev", "envProcess": "/hello",
-		"envVars": map[string]string{"mode": "http", "PORT": "3000", "upstream_url": "http://127.0.0.1:3000"}}},
-	{"lambda-go", map[string]any{"image": "dragonchain/example-lambda:dev", "annotations": map[string]string{"com.dragonchain.mode": "lambda"}}},
+	{"busybox-fork", map[string]any{"image": "dragonchain/example-shell:dev", "envProcess": "cat", "envVars": shortEnd}},
+	{"python-fork", map[string]any{"image": "dragonchain/example-balance:dev", "envProcess": "python3 -c print(42)", "envVars": shortEnd}},
+	{"go-http", map[string]any{"image": "dragonchain/example-hello:dev", "envProcess": "/hello", "envVars": map[string]string{
+		"mode": "http", "PORT": "3000", "upstream_url": "http://127.0.0.1:3000", endVariable: endTime}}},
+	{"lambda-go", map[string]any{"image": "dragonchain/example-lambda:dev", "envVars": shortEnd,
+		"annotations": map[string]string{"com.dragonchain.mode": "lambda"}}},
 }
+
+// endVariable is how long a function that is to end goes on as if it were not, so that everybody hears of it: a second by default.
+const (
+	endVariable = "healthcheck_interval"
+	endTime     = "100ms"
+)
+
+var shortEnd = map[string]string{endVariable: endTime}
 
 var (
 	// besideKind serves by itself, as an image of OpenFaaS's templates does. Its replica stays for its write_timeout when it is to go.
 	besideKind = kind{"go-by-itself", map[string]any{"image": "dragonchain/example-hello:dev", "envVars": map[string]string{"write_timeout": "2s"}}}
 	// noPoolKind is given no spare, for it is constrained to certain nodes, which all are.
-	noPoolKind = kind{"no-pool", map[string]any{"image": "dragonchain/example-shell:dev", "envProcess": "cat",
+	noPoolKind = kind{"no-pool", map[string]any{"image": "dragonchain/example-shell:dev", "envProcess": "cat", "envVars": shortEnd,
 		"constraints": []string{"kubernetes.io/os=linux"}}}
 	// parkedKind has its process ended parkAfter its last call. Its replica stays.
 	parkedKind = kind{"parked-go", map[string]any{"image": "dragonchain/example-hello:dev", "envProcess": "/hello",
