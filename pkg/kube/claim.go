@@ -23,6 +23,7 @@ import (
 
 	"github.com/dragonchain/dc-provider/pkg/function"
 	"github.com/dragonchain/dc-provider/pkg/function/assignment"
+	"github.com/dragonchain/dc-provider/pkg/function/readypush"
 )
 
 const (
@@ -31,6 +32,8 @@ const (
 	claimPatience = 15 * time.Second
 	// secretsInterval is how often the secrets of claimed pods are looked at: about as often as the kubelet does for all others.
 	secretsInterval = 30 * time.Second
+	// unfitLife is how long a function whose process ended in a spare as soon as it began is given no other. It may have been chance.
+	unfitLife = 10 * time.Minute
 )
 
 // resizeKubernetes has in-place changes of requests and limits on by default.
@@ -108,7 +111,41 @@ func (c *Cluster) unclaimable(ctx context.Context, r *record, image *resolution)
 	if why := unclaimable(r.fn, image, c.cfg.Pool.Limits); why != "" {
 		return why
 	}
+	if why := c.unfitness(r); why != "" {
+		return why
+	}
 	return c.nodes.cannotResize(ctx, r.fn)
+}
+
+// unfit is a function whose process ended in a spare as soon as it began, in one version of it. Where the reason is the spare, such as
+// the one port that is not the function's there, it would in the next.
+type unfit struct {
+	inputs, why string
+	until       time.Time
+}
+
+// noteUnfit looks at a claimed pod that does not serve.
+func (c *Cluster) noteUnfit(r *record, p *pod, inputs string, now time.Time) {
+	if p.restarts == 0 && !p.down || p.claim.inputs != inputs || now.Sub(p.claim.since) > claimPatience || p.problem == "" {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unfits[r.uid] = unfit{inputs: inputs, why: p.problem, until: now.Add(unfitLife)}
+}
+
+func (c *Cluster) unfitness(r *record) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	u, is := c.unfits[r.uid]
+	if !is {
+		return ""
+	}
+	if u.inputs != inputsOf(r.fn, r.rollout, r.resolvedOrNone()) || time.Now().After(u.until) {
+		delete(c.unfits, r.uid)
+		return ""
+	}
+	return fmt.Sprintf("it ended as soon as it began in a spare, where port %d is not its own: %s", readypush.ProbePort, u.why)
 }
 
 // cannotResize says why a pod cannot be given a function's resources in place, or "".
@@ -289,6 +326,7 @@ func (c *Cluster) servedByClaims(ctx context.Context, ref function.Ref, r *recor
 		left := claimPatience - time.Since(p.claim.since)
 		switch {
 		case p.claim.inputs != inputs, p.restarts > 0, p.claim.unresized, p.problem != "", left <= 0 && !c.isEndpoint(ref, name):
+			c.noteUnfit(r, p, inputs, time.Now())
 			return false
 		case left > 0:
 			c.rounds().AddAfter(ref, left) // no event tells that something did not happen

@@ -577,6 +577,50 @@ func TestClaim_MovesToTheDeployment(t *testing.T) {
 	}
 }
 
+// A function that needs what the watchdog has in a spare, such as its port, ends there as soon as it begins. It gets its Deployment, its
+// callers wait for that, its status says why, and the next wake takes no spare; the next version may.
+func TestClaim_EndsInASpare(t *testing.T) {
+	w := newPoolWorld(t, 1)
+	w.fill(1)
+	w.atZero(cow())
+	w.scale(cowRef, 1)
+	p := w.claimed("cow")
+	now := new(corev1.Pod)
+	w.api.get(podsPath, ns, p.Name, now)
+	now.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.9", ContainerStatuses: []corev1.ContainerStatus{{
+		Name: spareContainer, RestartCount: 1, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+			ExitCode: 1, Reason: "Error", Message: "listen tcp :8079: bind: address already in use",
+		}},
+	}}}
+	w.api.put(podsPath, ns, jsonOf(t, now))
+	w.deployment("cow")
+	w.notStuck(cowRef)
+	if why := w.condition("cow", "Claimable", "False"); !strings.Contains(why, "ended as soon as it began in a spare") || !strings.Contains(why, "address already in use") {
+		t.Errorf("says %q", why)
+	}
+	w.scale(cowRef, 0)
+	w.eventually("the function is at zero", func() string {
+		if w.api.get(deploymentsPath, ns, "cow", new(corev1.Pod)) {
+			return "it has a Deployment"
+		}
+		return ""
+	})
+	w.fill(1)
+	w.scale(cowRef, 1)
+	w.deployment("cow")
+	w.mu.Lock()
+	if len(w.assigned) != 1 {
+		t.Errorf("%d spares were assigned", len(w.assigned))
+	}
+	w.mu.Unlock()
+	spec := cow()
+	spec.Env = map[string]string{"PORT": "3000"}
+	if err := w.cluster.Update(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	w.condition("cow", "Claimable", "True")
+}
+
 // age has a claimed pod be claimed an hour ago.
 func (w *poolWorld) age(p *corev1.Pod) {
 	w.Helper()

@@ -117,6 +117,8 @@ type Cluster struct {
 	woken, steady map[types.UID]struct{}
 	// given are the versions of the secrets that were assigned to a spare which is about to become the record's.
 	given map[types.UID]string
+	// unfits are the records whose functions do not run in spares.
+	unfits map[types.UID]unfit
 	// rescues are the records of which calls reached no replica lately.
 	rescues map[types.UID]rescue
 	// discarded are spares that are of no use any more, until their pods are gone.
@@ -173,6 +175,7 @@ func New(cfg Config) (*Cluster, error) {
 		woken:      make(map[types.UID]struct{}),
 		steady:     make(map[types.UID]struct{}),
 		given:      make(map[types.UID]string),
+		unfits:     make(map[types.UID]unfit),
 		rescues:    make(map[types.UID]rescue),
 		discarded:  make(map[types.UID]struct{}),
 	}

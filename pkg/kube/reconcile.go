@@ -300,6 +300,7 @@ func (c *Cluster) departed(id string) {
 	delete(c.woken, types.UID(id))
 	delete(c.steady, types.UID(id))
 	delete(c.given, types.UID(id))
+	delete(c.unfits, types.UID(id))
 	delete(c.rescues, types.UID(id))
 	if gone := c.departures[id]; gone != nil {
 		close(gone)

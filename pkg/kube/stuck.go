@@ -53,11 +53,12 @@ func (c *Cluster) Stuck(ref function.Ref) (why string, in time.Duration) {
 	return "", 0
 }
 
-// stuckPods tells of a record's present pods, if there are any: what the newest says, once all are stuck.
+// stuckPods tells of a record's present pods, if there are any: what the newest says, once all are stuck. Claimed pods do not count:
+// one that does not serve is followed by a pod of the function's own, which may, or which tells more.
 func stuckPods(pods map[string]*pod, r *record, now time.Time) (why string, in time.Duration, any bool) {
 	var newest *pod
 	for _, p := range pods {
-		if p.record != r.uid || p.ending || p.rollout != r.rollout {
+		if p.record != r.uid || p.ending || p.rollout != r.rollout || p.claim != nil {
 			continue
 		}
 		left, stuck := p.untilStuck(now)
@@ -87,11 +88,7 @@ func (p *pod) untilStuck(now time.Time) (left time.Duration, stuck bool) {
 	case p.fault.is:
 		return max(0, p.fault.patience-now.Sub(p.fault.since)), true
 	case !p.running.IsZero() && !p.down:
-		since := p.running
-		if p.claim != nil && p.claim.since.After(since) {
-			since = p.claim.since // it ran before, as a spare
-		}
-		return max(0, listenPatience-now.Sub(since)), true
+		return max(0, listenPatience-now.Sub(p.running)), true
 	}
 	return 0, false
 }

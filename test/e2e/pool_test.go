@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	apitypes "k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 )
 
@@ -375,6 +376,75 @@ func TestPool_UpdateAndTrouble(t *testing.T) {
 		}
 		status, err := json.Marshal(text.Object["status"])
 		return err == nil && strings.Contains(string(status), "constrained to certain nodes"), string(status)
+	})
+}
+
+// TestPool_FunctionThatNeedsTheWatchdogsPort has a function listen where a claimed pod's probes are answered. Its caller is answered all
+// the same, its status tells why it is not given spares, and the next wake tries none.
+func TestPool_FunctionThatNeedsTheWatchdogsPort(t *testing.T) {
+	t.Parallel()
+	d := probe(t)
+	d.Namespace, d.EnvVars = newPool(t, 1), map[string]string{"ALSO_PORT": "8079", "write_timeout": "2s"}
+	f := deployAtZero(t, d)
+	// No spare may be free: then there is nothing to see yet.
+	eventually(t, "its status says why it has no spare", func() (bool, string) {
+		f.wake(t, "").is(t, "call that wakes", http.StatusOK)
+		why := f.claimable(t)
+		if !strings.Contains(why, "8079") {
+			f.scale(t, 0)
+			f.awaitZero(t)
+		}
+		return strings.Contains(why, "8079") && strings.Contains(why, "address already in use"), why
+	})
+	eventually(t, "a pod of its own serves", func() (bool, string) {
+		claimed, others := f.claimed(t)
+		return len(claimed) == 0 && len(others) == 1, fmt.Sprint(len(claimed), " claimed, ", len(others), " others")
+	})
+	f.scale(t, 0)
+	f.awaitZero(t)
+	awaitSpares(t, d.Namespace, 1)
+	if way := f.wake(t, "").is(t, "the next call that wakes", http.StatusOK).header.Get("X-Cold-Start"); way != "pod" {
+		t.Errorf("woken by %q", way)
+	}
+}
+
+// claimable is what the function's status tells of why it cannot be given a spare.
+func (f function) claimable(t *testing.T) string {
+	t.Helper()
+	o, err := cluster.objects.Resource(functionKind).Namespace(f.inNamespace()).Get(t.Context(), f.name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conditions, _, err := unstructured.NestedSlice(o.Object, "status", "conditions")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range conditions {
+		if c := c.(map[string]any); c["type"] == "Claimable" && c["status"] == "False" {
+			return c["message"].(string)
+		}
+	}
+	return ""
+}
+
+// TestPool_SecretChangedByKubectl changes a secret that a claimed pod holds, without a word to the provider.
+func TestPool_SecretChangedByKubectl(t *testing.T) {
+	t.Parallel()
+	d := scripted()
+	d.Namespace = newPool(t, 1)
+	secret := unique(t, "secret")
+	makeSecretIn(t, secret, d.Namespace)
+	t.Cleanup(func() { removeSecret(t, secret, d.Namespace) })
+	d.Secrets = []string{secret}
+	f := deployAtZero(t, d)
+	f.wakeByClaim(t, "true")
+	patch := fmt.Appendf(nil, `{"stringData":{%q:"other"}}`, secret)
+	if _, err := cluster.CoreV1().Secrets(d.Namespace).Patch(t.Context(), secret, apitypes.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the function sees the change", func() (bool, string) {
+		a := f.call(t, "cat /var/openfaas/secrets/"+secret).is(t, "call", http.StatusOK)
+		return a.body == "other", a.body
 	})
 }
 

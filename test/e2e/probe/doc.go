@@ -15,5 +15,6 @@
 //	/duplex           each line of the body comes back, upper case, before the next is read; a trailer counts them
 //	/ws               a websocket that echoes
 //
+// It listens on $ALSO_PORT too, if that is set, and ends if it cannot.
 // With CRASH set it ends at once with status 3; with DEAF set it runs and never listens.
 package main

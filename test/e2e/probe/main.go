@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -29,6 +30,13 @@ func main() {
 	if os.Getenv("DEAF") != "" {
 		<-stop
 		return
+	}
+	if also := os.Getenv("ALSO_PORT"); also != "" {
+		listener, err := net.Listen("tcp", ":"+also)
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer listener.Close()
 	}
 	port := os.Getenv("PORT")
 	if port == "" {
