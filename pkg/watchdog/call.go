@@ -15,9 +15,17 @@ import (
 const stderrPatience = 100 * time.Millisecond
 
 // exitError is how a forked process ended that did not end well.
-type exitError struct{ text string }
+type exitError struct {
+	text     string
+	signaled bool
+}
 
 func (e *exitError) Error() string { return e.text }
+
+func (e *exitError) Is(target error) bool { return target == errSignaled && e.signaled }
+
+// errSignaled is what an *exitError is of a process that a signal has ended.
+var errSignaled = errors.New("the process was ended by a signal")
 
 // spawnError is why no process could be started.
 type spawnError struct{ err error }
@@ -58,6 +66,7 @@ type call struct {
 	logged    chan struct{} // closed when stderr is at its end; nil unless it is followed
 	waited    bool          // it was started before its invocation came
 	childs    []int         // the process's ends, until it has them
+	held      []int         // its ends of stdin and request, which tell what it has read of them; of one that waited
 	output    bytes.Buffer
 }
 
@@ -70,14 +79,42 @@ type requestVars struct {
 
 // run hands stdin to a process that waits, or to one that it starts, and returns its output. The error is a *spawnError, an *exitError,
 // errOutputTooBig, or the cause of ctx's end. Output is returned with an *exitError too.
+//
+// A process that waits may be killed at any time, for its memory for instance. If it has read nothing of its request by then, and that can
+// be told, the next one gets it: there has to be a body, for who reads none leaves no trace, and it has to fit into a pipe.
 func (m *forkMode) run(ctx context.Context, v requestVars, stdin []byte) ([]byte, error) {
-	if c := m.reserve.claim(); c != nil {
+	for {
+		c := m.reserve.claim()
+		if c == nil {
+			return m.runNew(ctx, v, stdin)
+		}
+		if len(stdin) == 0 || len(stdin) > alwaysFits || len(v.file) > alwaysFits {
+			c.letGo()
+		}
 		c.request, c.requested = hand(c.request, v.file)
 		c.stdin, c.fed = hand(c.stdin, stdin)
 		c.proc.lookAhead()
-		return m.complete(ctx, c)
+		output, err := m.complete(ctx, c)
+		missed := c.missed(stdin, v.file)
+		c.letGo()
+		if err == nil || !missed || !errors.Is(err, errSignaled) {
+			return output, err
+		}
+		m.log.Warn("a process was ended before it had read its request, which the next one gets", "err", err)
 	}
-	return m.runNew(ctx, v, stdin)
+}
+
+// missed tells whether nothing of a request was read from the process's ends.
+func (c *call) missed(stdin, request []byte) bool {
+	return len(c.held) == 2 && pending(c.held[0]) == len(stdin) && pending(c.held[1]) == len(request)
+}
+
+// letGo closes the process's ends: nobody needs to know any more what it has read.
+func (c *call) letGo() {
+	for _, fd := range c.held {
+		closeFD(fd)
+	}
+	c.held = nil
 }
 
 // runNew is run with a process of its own.
@@ -99,7 +136,7 @@ func (m *forkMode) complete(ctx context.Context, c *call) ([]byte, error) {
 		return nil, err
 	}
 	if text := exitText(status); text != "" {
-		return c.output.Bytes(), &exitError{text}
+		return c.output.Bytes(), &exitError{text: text, signaled: status.Signaled()}
 	}
 	return c.output.Bytes(), nil
 }
@@ -128,6 +165,9 @@ func (m *forkMode) spawn(v requestVars, stdin []byte) (*call, error) {
 // fed when that is over; it reads stdout.
 func (m *forkMode) startCall(v requestVars, hasInput bool) (*call, error) {
 	c := m.reserve.claim()
+	if c != nil {
+		c.letGo() // or nobody would hear that the process reads no more
+	}
 	switch {
 	case c == nil:
 		return m.spawnCall(v, hasInput)

@@ -65,7 +65,9 @@
 // A process that is forked because none waits has that file too, and the variables as well. What a process writes to stderr before its
 // request is logged at once; what it writes to stdout begins the answer, and waits in the pipe, as the process does when that is full.
 // One that has exited is replaced after a pause, which doubles up to 10 s, and its output is nobody's. A program that does not read its
-// stdin at all does not suit prefork; it is served by forking, and that is logged once. The first process is started at once, the
+// stdin at all does not suit prefork; it is served by forking, and that is logged once. One that is killed as it is claimed, for its memory
+// for instance, leaves its request to the next, in modes fork and serializing, if there is a body of at most 4 KiB of which it has read
+// nothing, nor of that file; in all other cases nobody can tell how far it came, and the caller gets a 500. The first process is started at once, the
 // others 100 ms after each other; one that was claimed is replaced when its invocation is over, or has taken 100 ms. Those that wait
 // take the memory of a started interpreter each, within the limit of the container, and are killed at shutdown.
 //
@@ -181,6 +183,8 @@
 //   - http_buffer_req_body, or buffer_http, makes mode http read a whole body before the function hears of it, which then always gets a
 //     Content-Length and no chunks. What is above 256 KiB waits in a file without a name in TMPDIR; a body above http_buffer_bytes
 //     (256 MiB by default) is answered 413, and one that cannot be kept 500. The caller can see an answer only when all was sent.
+//   - A request with both Content-Length and Transfer-Encoding is taken in all modes but http as RFC 9112 lets a server take it, by its
+//     chunks: net/http drops the length before anybody sees it. The provider's proxy refuses such requests, so that none comes through it.
 //   - mode http is as strict with requests, and with the function's answers, as package http1: what could be understood in two ways is
 //     refused with 400, or 502. It adds no Content-Type to an answer that has none.
 //   - GET, HEAD, OPTIONS and TRACE without a body are sent again, as by the of-watchdog, if they have met the end of an idle connection to

@@ -136,7 +136,9 @@ func (r *reserve) watch(w *waiter) {
 	}
 	r.waiting = slices.Delete(r.waiting, i, i+1)
 	r.mu.Unlock()
-	r.died(w.finish())
+	status := w.finish()
+	w.letGo()
+	r.died(status)
 }
 
 // died: a process has exited that had no request yet. What it has written is nobody's answer.
@@ -193,6 +195,7 @@ func (r *reserve) close() {
 	for _, w := range left {
 		close(w.claimed)
 		w.finish()
+		w.letGo()
 	}
 	r.watchers.Wait()
 }
@@ -211,6 +214,8 @@ func (m *forkMode) startWaiting() (*call, error) {
 		return nil, err
 	}
 	c.waited = true
+	last := len(c.childs) - 1 // stdin is the first of them, and the request the last
+	c.held, c.childs = []int{c.childs[0], c.childs[last]}, c.childs[1:last]
 	c.followErrors()
 	return c, nil
 }

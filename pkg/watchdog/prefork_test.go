@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -43,6 +44,39 @@ func (f *fixture) waitWaiting(n int) (pids []int) {
 		}
 		if time.Now().After(deadline) {
 			f.t.Fatalf("%d processes wait, want %d\n%s", len(pids), n, f.log)
+		}
+	}
+}
+
+// waitClaimed waits until a process waits no more.
+func (f *fixture) waitClaimed(pid int) {
+	f.t.Helper()
+	r := f.reserved()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		r.mu.Lock()
+		waits := slices.ContainsFunc(r.waiting, func(w *waiter) bool { return w.proc.pid == pid })
+		r.mu.Unlock()
+		if !waits {
+			return
+		}
+		if time.Now().After(deadline) {
+			f.t.Fatalf("process %d still waits\n%s", pid, f.log)
+		}
+	}
+}
+
+func waitStopped(t *testing.T, pid int) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := strings.LastIndexByte(string(stat), ')'); strings.HasPrefix(string(stat[i+1:]), " T") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("process %d is not stopped: %s", pid, stat)
 		}
 	}
 }
@@ -395,5 +429,37 @@ func TestConfig_Prefork(t *testing.T) {
 		if r.err == "" && (err != nil || cfg.Prefork != r.want) || r.err != "" && (err == nil || !strings.Contains(err.Error(), r.err)) {
 			t.Errorf("%q: %v, %v", r.environ, cfg.Prefork, err)
 		}
+	}
+}
+
+// A process that waits is killed when its request has just come. The next one serves it, if it is sure that the first has read nothing.
+func TestPrefork_KilledAsItIsClaimed(t *testing.T) {
+	for _, r := range []struct {
+		name, body string
+		status     int
+	}{
+		{"nothing read", "moo\n", 200},
+		{"without a body nobody can tell", "", 500},
+		{"more than a pipe tells of", strings.Repeat("x", alwaysFits+1), 500},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			f := serve(t, sh(`read body; echo pid=$$ $body`), "mode=fork", "DC_DIALECT=native", "DC_PREFORK=2")
+			pids := f.waitWaiting(2)
+			if err := syscall.Kill(pids[0], syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			waitStopped(t, pids[0]) // or it could read on its way there
+			answered := make(chan answer, 1)
+			go func() { answered <- f.do("POST", "/", r.body) }()
+			f.waitClaimed(pids[0])
+			if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			got := <-answered
+			if got.status != r.status || r.status == 200 && !strings.Contains(got.body, fmt.Sprintf("pid=%d moo\n", pids[1])) {
+				t.Errorf("%+v", got)
+			}
+			f.waitWaiting(2)
+		})
 	}
 }

@@ -135,7 +135,7 @@ func (s *stream) verdict(err, killed error) error {
 	case errors.Is(err, context.Canceled) && s.broken != nil && !errors.Is(s.broken, net.ErrClosed):
 		return &bodyError{s.broken} // for net/http it is the caller that has gone
 	case err == nil && text != "":
-		return &exitError{text}
+		return &exitError{text: text}
 	}
 	return err
 }
