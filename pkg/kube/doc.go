@@ -36,7 +36,9 @@
 // A function that was just woken is given a spare, if it can be (its condition Claimable tells why not) and one is free: the
 // pod's labels, owner and image change in one step, and what it is to run has been told its watchdog before. It has no
 // Deployment and no Service then, until its demand is steady (Steady), it is to have more replicas than were claimed, it is
-// updated, a secret of it changes, or the claimed pod does not serve as it should. A claimed pod belongs to the record, has no
+// updated, a secret of it changes (by whomever: those of claimed pods are looked at every half minute, and compared by their
+// versions), or the claimed pod does not serve as it should. One that ends as soon as it begins in a spare is given no other for ten
+// minutes, and Claimable tells what it said. A claimed pod belongs to the record, has no
 // label by which a Deployment could take it for its own, gets the function's requests and limits in place, and is deleted when
 // the function goes to zero.
 //
@@ -128,6 +130,7 @@
 //	Pod of the warm pool
 //	  metadata.labels["dragonchain.com/spare"]        the shape that it was made in; gone once it is claimed
 //	  metadata.annotations["dragonchain.com/claimed"] when it was claimed
+//	  metadata.annotations["dragonchain.com/secrets"] hash of which versions of its secrets it was given
 //	Namespace
 //	  metadata.annotations["com.dragonchain.pool.size"], .cpu, .memory  its spares: how many, and what each requests
 //
