@@ -126,7 +126,7 @@ type unfit struct {
 
 // noteUnfit looks at a claimed pod that does not serve.
 func (c *Cluster) noteUnfit(r *record, p *pod, inputs string, now time.Time) {
-	if p.restarts == 0 && !p.down || p.claim.inputs != inputs || now.Sub(p.claim.since) > claimPatience || p.problem == "" {
+	if !p.wasSpare() || p.restarts == 0 && !p.down || p.claim.inputs != inputs || now.Sub(p.claim.since) > claimPatience || p.problem == "" {
 		return
 	}
 	c.mu.Lock()

@@ -58,7 +58,7 @@ func (c *Cluster) Stuck(ref function.Ref) (why string, in time.Duration) {
 func stuckPods(pods map[string]*pod, r *record, now time.Time) (why string, in time.Duration, any bool) {
 	var newest *pod
 	for _, p := range pods {
-		if p.record != r.uid || p.ending || p.rollout != r.rollout || p.claim != nil {
+		if p.record != r.uid || p.ending || p.rollout != r.rollout || p.wasSpare() {
 			continue
 		}
 		left, stuck := p.untilStuck(now)
