@@ -91,8 +91,8 @@ func kubeletConfig(n layout.Node) object {
 		// Many pods at once: the defaults are for clusters that must protect a far larger API server.
 		"kubeAPIQPS":   300,
 		"kubeAPIBurst": 600,
-		// Each is written down by the API server. Those of many pods that start at once are told by and by: they are half
-		// of what is written then.
+		// Each is written down by the API server. Those of many pods that start at once are told by and by: they would be
+		// the largest part of what is written then.
 		"eventRecordQPS":        5,
 		"eventBurst":            10,
 		"registryPullQPS":       0,
