@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,8 @@ type Spare struct {
 	Identity assignment.Spare
 	// Taken is when it was claimed; zero while it is free.
 	Taken time.Time
+
+	since time.Time // when it was added first
 }
 
 // Outcome is how a claim ended. Its values are labels of a metric.
@@ -164,6 +167,10 @@ func (p *Pool) Add(s Spare) bool {
 		delete(p.free, s.ID)
 		p.used[s.ID] = struct{}{}
 	default:
+		s.since = p.cfg.Now()
+		if before, there := p.free[s.ID]; there {
+			s.since = before.since
+		}
 		p.free[s.ID] = s
 	}
 	p.mu.Unlock()
@@ -382,7 +389,8 @@ func (p *Pool) startsLocked() map[string]int {
 	return starts
 }
 
-// choose picks the spare whose node starts the fewest claims. starts is how many each node starts, and most how many it may.
+// choose picks the spare whose node starts the fewest claims, and of those the oldest: of a pod that has just come up the kubelet may
+// not see the next change for a second. starts is how many each node starts, and most how many it may.
 // had says that the function got a spare lately.
 func choose(free []Spare, starts map[string]int, most int, had bool) (Spare, Outcome) {
 	switch {
@@ -395,7 +403,7 @@ func choose(free []Spare, starts map[string]int, most int, had bool) (Spare, Out
 		if d := starts[a.Node] - starts[b.Node]; d != 0 {
 			return d
 		}
-		return strings.Compare(a.ID, b.ID) // any order will do that is the same every time
+		return cmp.Or(a.since.Compare(b.since), strings.Compare(a.ID, b.ID))
 	})
 	if starts[best.Node] >= most {
 		return Spare{}, Busy

@@ -319,6 +319,8 @@ func TestAdd_Again(t *testing.T) {
 
 func TestChoose(t *testing.T) {
 	a, b := spareOf("a", "fn", "one"), spareOf("b", "fn", "two")
+	young := a
+	young.since = time.Unix(1, 0)
 	for name, test := range map[string]struct {
 		free    []Spare
 		starts  map[string]int
@@ -330,6 +332,7 @@ func TestChoose(t *testing.T) {
 		"one":                        {free: []Spare{a}, want: "a", outcome: Claimed},
 		"the last, for one that had": {free: []Spare{a}, had: true, outcome: Reserved},
 		"two, for one that had":      {free: []Spare{a, b}, had: true, want: "a", outcome: Claimed},
+		"the oldest":                 {free: []Spare{young, b}, want: "b", outcome: Claimed},
 		"the idler node":             {free: []Spare{a, b}, starts: map[string]int{"one": 2, "two": 1}, want: "b", outcome: Claimed},
 		"one node full":              {free: []Spare{a, b}, starts: map[string]int{"one": 4, "two": 3}, want: "b", outcome: Claimed},
 		"all full":                   {free: []Spare{a, b}, starts: map[string]int{"one": 4, "two": 4}, outcome: Busy},
