@@ -272,7 +272,8 @@ func TestRun_LogWithoutReader(t *testing.T) {
 	}
 	port := freePort(t)
 	cmd := exec.Command(exe, "be-dc-watchdog")
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "port=" + port, "fprocess=" + script(t, "echo err >&2; cat")}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "port=" + port, "metrics_port=0",
+		"fprocess=" + script(t, "echo err >&2; cat")}
 	cmd.Stderr = write
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
