@@ -396,7 +396,11 @@ func (p *provider) run(ctx context.Context) error {
 	known := func(h http.Handler) http.Handler {
 		return afterSync(p.cluster.Synced(), p.cfg.wakeTimeout, handlers.ErrorWriter(p.log), h)
 	}
-	calls := callsAfterSync(p.cluster.Synced(), p.proxy.ServeExchange)
+	calls := callsAfterSync(p.cluster.Synced(), func(x *http1.Exchange) {
+		if !p.api.ServeExchange(x) {
+			p.proxy.ServeExchange(x)
+		}
+	})
 	err := p.serve(serving, known(p.api.Gateway()), known(p.api.Provider()), calls, func(until context.Context) error {
 		p.api.Drain()
 		return handOver(until)

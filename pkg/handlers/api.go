@@ -141,6 +141,8 @@ type API struct {
 	fail    func(http.ResponseWriter, *http.Request, error, forms)
 	metrics *metrics
 	key     atomic.Pointer[key]
+	// keyReads are the answers of ServeExchange.
+	keyReads *answers
 
 	// draining is closed by Drain.
 	draining chan struct{}
@@ -187,7 +189,9 @@ func New(cfg Config) (*API, error) {
 	if err != nil {
 		return nil, fmt.Errorf("handlers: %w", err)
 	}
-	return &API{cfg: cfg, fail: errorWriter(cfg.Log), metrics: metrics, draining: make(chan struct{})}, nil
+	return &API{
+		cfg: cfg, fail: errorWriter(cfg.Log), metrics: metrics, keyReads: metrics.answersOf(http.MethodGet, heapPrefix), draining: make(chan struct{}),
+	}, nil
 }
 
 // Drain ends the log streams that follow: a server that shuts down would wait for them until its deadline. Give it to

@@ -29,19 +29,24 @@ func (a *API) authenticate(next http.Handler) http.Handler {
 // authentic takes the same time whichever of the two is wrong, and however much of it is right. What is right as clients spell it, it
 // knows by one digest: see heap/get in bench.
 func (a *API) authentic(r *http.Request) bool {
+	k := a.currentKey()
+	if k.opens([]byte(r.Header.Get("Authorization"))) {
+		return true
+	}
+	user, password, _ := r.BasicAuth()
+	same := sameSecret(user, k.userSum) & sameSecret(password, k.passwordSum)
+	return same == 1 && k.isSet()
+}
+
+// currentKey is that of the credentials as they are now.
+func (a *API) currentKey() *key {
 	user, password := a.cfg.Credentials()
 	k := a.key.Load()
 	if k == nil || k.user != user || k.password != password {
 		k = newKey(user, password)
 		a.key.Store(k)
 	}
-	given := sha256.Sum256([]byte(r.Header.Get("Authorization")))
-	same := subtle.ConstantTimeCompare(given[:], k.header[:])
-	if same == 0 {
-		givenUser, givenPassword, _ := r.BasicAuth()
-		same = sameSecret(givenUser, k.userSum) & sameSecret(givenPassword, k.passwordSum)
-	}
-	return same == 1 && user != "" && password != ""
+	return k
 }
 
 // key is what opens the API: digests, since ConstantTimeCompare gives away a difference in length.
@@ -49,6 +54,15 @@ type key struct {
 	user, password               string
 	header, userSum, passwordSum [sha256.Size]byte
 }
+
+// opens tells whether this is the header that clients make of the user and the password. One that is not may say the same in another way.
+func (k *key) opens(authorization []byte) bool {
+	given := sha256.Sum256(authorization)
+	return subtle.ConstantTimeCompare(given[:], k.header[:]) == 1 && k.isSet()
+}
+
+// isSet tells whether anybody is let in at all.
+func (k *key) isSet() bool { return k.user != "" && k.password != "" }
 
 func newKey(user, password string) *key {
 	return &key{

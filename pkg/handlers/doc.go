@@ -50,6 +50,9 @@
 // An ID is what follows contract- in a function's name, where that is a UUID, as Dragonchain names functions; else NAME[.NAMESPACE].
 // Lists are written as they are read, in bounded memory; one that cannot go on ends with its connection.
 //
+// A plain read of one key, GET /heap/NAME/KEY, is answered on the gateway's listener without net/http's server, by API.ServeExchange: the
+// same answer, for the same credentials, at half the price. A connection that carries anything else as well is net/http's from then on.
+//
 // A request that is about a namespace may name it in its body, its query or not at all (see resolve.go): clients differ.
 //
 // # Guarantees

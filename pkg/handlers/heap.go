@@ -70,16 +70,25 @@ func (a *API) contract(r *http.Request) (*function.Function, heapPath, error) {
 	if err != nil {
 		return nil, heapPath{}, err
 	}
-	ref := function.ParseRef(path.name, a.cfg.DefaultNamespace)
-	ref.Namespace = a.alias(ref.Namespace)
-	f, err := a.find(ref)
+	f, err := a.heapOwner(path.name)
 	if err != nil {
 		return nil, heapPath{}, err
 	}
-	if !f.Policy.Heap {
-		return nil, heapPath{}, function.NotFoundf("function %q has no heap; the annotation %s gives it one", ref, function.AnnotationHeap)
-	}
 	return f, path, nil
+}
+
+// heapOwner finds the contract that a path names NAME[.NAMESPACE].
+func (a *API) heapOwner(name string) (*function.Function, error) {
+	ref := function.ParseRef(name, a.cfg.DefaultNamespace)
+	ref.Namespace = a.alias(ref.Namespace)
+	f, err := a.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	if !f.Policy.Heap {
+		return nil, function.NotFoundf("function %q has no heap; the annotation %s gives it one", ref, function.AnnotationHeap)
+	}
+	return f, nil
 }
 
 type heapPath struct {

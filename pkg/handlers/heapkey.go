@@ -127,7 +127,7 @@ func callID(r *http.Request) (string, error) {
 	return id, nil
 }
 
-func etag(version uint64) string { return `"` + strconv.FormatUint(version, 10) + `"` }
+func etag(version uint64) string { return string(appendETag(nil, version)) }
 
 // parseConditions reads If-Match: "VERSION" or *, and If-None-Match: *.
 func parseConditions(h http.Header, key string) ([]function.HeapCondition, error) {

@@ -44,9 +44,7 @@ func newMetrics(to prometheus.Registerer) (*metrics, error) {
 
 // measured counts what a route answers, by the part of its path that is the same for all: names would make a series each.
 func (m *metrics) measured(rt route, next http.Handler) http.Handler {
-	path, _, _ := strings.Cut(rt.path, "{")
-	path = strings.TrimRight(path, "/")
-	var last atomic.Pointer[series]
+	answers := m.answersOf(rt.method, rt.path)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun, tracked := time.Now(), &trackedWriter{ResponseWriter: w}
 		defer func() {
@@ -54,17 +52,34 @@ func (m *metrics) measured(rt route, next http.Handler) http.Handler {
 			if status == 0 {
 				status = http.StatusOK
 			}
-			s := last.Load()
-			if s == nil || s.status != status {
-				code := strconv.Itoa(status)
-				s = &series{status, m.requests.WithLabelValues(code, rt.method, path), m.seconds.WithLabelValues(code, rt.method, path)}
-				last.Store(s)
-			}
-			s.requests.Inc()
-			s.seconds.Observe(time.Since(begun).Seconds())
+			answers.count(status, begun)
 		}()
 		next.ServeHTTP(tracked, r)
 	})
+}
+
+// answers are those of one route.
+type answers struct {
+	metrics      *metrics
+	method, path string
+	last         atomic.Pointer[series]
+}
+
+func (m *metrics) answersOf(method, path string) *answers {
+	path, _, _ = strings.Cut(path, "{")
+	return &answers{metrics: m, method: method, path: strings.TrimRight(path, "/")}
+}
+
+// count counts one to a request that was begun then.
+func (a *answers) count(status int, begun time.Time) {
+	s := a.last.Load()
+	if s == nil || s.status != status {
+		code := strconv.Itoa(status)
+		s = &series{status, a.metrics.requests.WithLabelValues(code, a.method, a.path), a.metrics.seconds.WithLabelValues(code, a.method, a.path)}
+		a.last.Store(s)
+	}
+	s.requests.Inc()
+	s.seconds.Observe(time.Since(begun).Seconds())
 }
 
 // series are those of one route and status. A route remembers the last, which most of its answers have, for to look them up costs more than

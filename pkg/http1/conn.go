@@ -405,7 +405,8 @@ func (c *conn) abort() {
 			} else {
 				c.interrupt(stopped)
 			}
-			if phaseOf(c.word.Load()) == phaseBusy {
+			// One that ended in the meantime may have made room for another, which is to end too.
+			if now := c.word.Load(); phaseOf(now) == phaseBusy && causeOf(now) != alive {
 				return
 			}
 		case phaseClosed:

@@ -74,7 +74,8 @@ type exchangeContext struct {
 // context.Cause then is ErrClientGone, ErrDeadline or ErrServerClosed. It is made when it is first asked for.
 func (x *Exchange) Context() context.Context {
 	if x.ctx == nil {
-		ctx, cancel := context.WithCancelCause(x.conn.srv.base)
+		// Of no other context: that of all would be one lock for all, and whatever ends an exchange ends its own (see conn.cancel).
+		ctx, cancel := context.WithCancelCause(context.Background())
 		x.ctx = &exchangeContext{ctx, cancel}
 		x.conn.ctx.Store(x.ctx)
 		if err := x.Err(); err != nil {

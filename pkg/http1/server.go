@@ -61,8 +61,6 @@ type Server struct {
 	exchanges sync.Pool // of *Exchange
 	copies    sync.Pool // of *[copyBytes]byte
 	date      atomic.Pointer[date]
-	base      context.Context // of every exchange's
-	closeBase context.CancelCauseFunc
 	epoch     time.Time
 	spin      spinner
 	ending    atomic.Bool // answers close their connections
@@ -96,7 +94,6 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{cfg: cfg, kick: make(chan struct{}, 1), listeners: map[net.Listener]struct{}{}, epoch: time.Now()}
-	s.base, s.closeBase = context.WithCancelCause(context.Background())
 	if runtime.GOMAXPROCS(0) > 1 {
 		s.spin.limit = cfg.Spin
 	}
@@ -298,7 +295,6 @@ func (s *Server) Close() error {
 
 // finish ends what runs beside the connections, and waits for it and them.
 func (s *Server) finish() {
-	s.closeBase(ErrServerClosed)
 	if s.rest != nil {
 		_ = s.rest.Close() // it has nothing to fail
 	}

@@ -5,7 +5,7 @@
 //	contract   a contract
 //	serial     a contract that runs one invocation at a time
 //
-// /noop is a handler on the same server that does nothing: it answers what a heap's key holds.
+// /noop is a handler on the same server that does nothing: it answers what a heap's key holds. /noop-passed is one behind net/http's.
 package main
 
 import (
@@ -92,7 +92,7 @@ func run(ctx context.Context, o options, listener net.Listener) (err error) {
 		return err
 	}
 	defer p.Close()
-	handler, err := newHandler(functions, store, p)
+	api, err := newAPI(functions, store, p)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func run(ctx context.Context, o options, listener net.Listener) (err error) {
 	if o.debug != "" {
 		go func() { log.Print("profiles: ", http.ListenAndServe(o.debug, nil)) }()
 	}
-	parts.Go(func() error { return serve(ctx, listener, handler, p.ServeExchange) })
+	parts.Go(func() error { return serve(ctx, listener, api, p) })
 	return parts.Wait()
 }
 
@@ -169,9 +169,9 @@ func heapURL(f *function.Function, id string) string {
 	return fmt.Sprintf("http://127.0.0.1:%d/%s", readypush.HeapPort, token.SealHeapCall(id, at))
 }
 
-// newHandler answers as the gateway's listener does, and /noop.
-func newHandler(functions records, store *bolt.Store, p *proxy.Proxy) (http.Handler, error) {
-	api, err := handlers.New(handlers.Config{
+// newAPI has the routes of heaps.
+func newAPI(functions records, store *bolt.Store, p *proxy.Proxy) (*handlers.API, error) {
+	return handlers.New(handlers.Config{
 		Functions:   lookupOnly{functions, nil},
 		Secrets:     struct{ handlers.Secrets }{},
 		Namespaces:  managed{},
@@ -181,21 +181,33 @@ func newHandler(functions records, store *bolt.Store, p *proxy.Proxy) (http.Hand
 		Async:       http.HandlerFunc(p.ServeAsync),
 		Credentials: func() (string, string) { return user, password },
 	})
-	if err != nil {
-		return nil, err
-	}
-	gateway := api.Gateway()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/noop" {
-			gateway.ServeHTTP(w, r)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Content-Length", strconv.Itoa(len(noop)))
-		if _, err := io.WriteString(w, noop); err != nil {
+}
+
+// serveExchange answers as the gateway's listener does, and /noop.
+func serveExchange(x *http1.Exchange, api *handlers.API, p *proxy.Proxy) {
+	switch {
+	case string(x.Target) == "/noop":
+		x.ToClient.Add("Content-Type", "application/json")
+		if err := x.Answer(http.StatusOK, []byte(noop)); err != nil {
 			log.Print("write: ", err)
 		}
-	}), nil
+	case api.ServeExchange(x):
+	default:
+		p.ServeExchange(x)
+	}
+}
+
+// serveHTTP answers what serveExchange passes on, and /noop-passed as serveExchange does /noop.
+func serveHTTP(w http.ResponseWriter, r *http.Request, gateway http.Handler) {
+	if r.URL.Path != "/noop-passed" {
+		gateway.ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(noop)))
+	if _, err := io.WriteString(w, noop); err != nil {
+		log.Print("write: ", err)
+	}
 }
 
 const noop = `{"owner":"somebody","balance":1000,"last":"2026-01-02T03:04:05Z"}`
@@ -222,9 +234,12 @@ type (
 func (managed) Managed(name string) bool { return name == namespace }
 
 // serve answers as cmd/dc-provider does, until ctx ends.
-func serve(ctx context.Context, listener net.Listener, handler http.Handler, calls func(*http1.Exchange)) error {
-	rest := &http.Server{Handler: handler, ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout}
-	server, err := http1.NewServer(http1.ServerConfig{Handler: calls, Rest: rest, HeadTimeout: headTimeout, IdleTimeout: idleTimeout})
+func serve(ctx context.Context, listener net.Listener, api *handlers.API, p *proxy.Proxy) error {
+	gateway := api.Gateway()
+	passed := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serveHTTP(w, r, gateway) })
+	rest := &http.Server{Handler: passed, ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout}
+	handler := func(x *http1.Exchange) { serveExchange(x, api, p) }
+	server, err := http1.NewServer(http1.ServerConfig{Handler: handler, Rest: rest, HeadTimeout: headTimeout, IdleTimeout: idleTimeout})
 	if err != nil {
 		return err
 	}
