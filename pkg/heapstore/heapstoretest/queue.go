@@ -771,6 +771,7 @@ func testQueueReopen(t *testing.T, d Driver) {
 	if err := s.Settle(t.Context(), h, l.Lease, function.Settlement{}); err == nil {
 		t.Error("a closed store settles")
 	}
+	d.lapse(t, folder)
 	s = open(t, d, folder)
 	enqueue(t, s, serial(invocation(h, "5")))
 	wantDepth(t, s, h, function.Depth{Waiting: 5})

@@ -47,6 +47,7 @@ func testQueueKill(t *testing.T, d Driver) {
 	acknowledged := make([]int, queueLines)
 	for round := range rounds {
 		runUntilKilled(t, victimQueue, folder, rand.IntN(300), acknowledged)
+		d.lapse(t, folder)
 		if err := d.Check(folder); err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
@@ -77,7 +78,7 @@ func testQueueKill(t *testing.T, d Driver) {
 			t.Fatalf("%d items are never done: %v", waiting, depths)
 		}
 		if len(leased) == 0 {
-			<-time.After(50 * time.Millisecond) // the leases of the last victim have to end
+			<-time.After(50 * time.Millisecond) // of a lease that ended below all the same: see workOn
 		}
 	}
 	for line, want := range acknowledged {

@@ -35,6 +35,7 @@ func testQueueLost(t *testing.T, d Driver) {
 	const deaths = 2
 	for range deaths {
 		runUntilKilled(t, victimLease, folder, 0, make([]int, 1))
+		d.lapse(t, folder)
 	}
 	s := open(t, d, folder)
 	for attempts := range 2 {

@@ -22,6 +22,20 @@ type Driver struct {
 	Open func(folder string) (heapstore.Store, error)
 	// Check looks for damage in the closed store of a folder.
 	Check func(folder string) error
+	// Lapse ends the leases of the folder's stores, all of which are closed or killed, as time does. nil is for a driver whose leases
+	// end with their process: the time of a lease is then nothing that a test would wait for, and a busy machine could not keep.
+	Lapse func(folder string) error
+}
+
+// lapse ends the leases of stores that are closed or killed.
+func (d Driver) lapse(t *testing.T, folder string) {
+	t.Helper()
+	if d.Lapse == nil {
+		return
+	}
+	if err := d.Lapse(folder); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Run tests a driver.

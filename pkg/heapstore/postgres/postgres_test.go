@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -62,7 +61,7 @@ func TestPostgres(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			return postgres.Open(context.Background(), dsn, postgres.Options{LeaseTime: 2 * time.Second})
+			return postgres.Open(context.Background(), dsn, postgres.Options{})
 		},
 		Check: func(folder string) error {
 			dsn, err := dsn(folder)
@@ -70,6 +69,13 @@ func TestPostgres(t *testing.T) {
 				return err
 			}
 			return check(dsn)
+		},
+		Lapse: func(folder string) error {
+			dsn, err := dsn(folder)
+			if err != nil {
+				return err
+			}
+			return lapse(dsn)
 		},
 	})
 }

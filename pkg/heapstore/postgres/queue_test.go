@@ -21,15 +21,48 @@ func item(h heapstore.Heap, call string) heapstore.Item {
 }
 
 // lapse ends all leases as time does when a provider hangs.
-func lapse(t *testing.T, dsn string) {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), dsn)
+func lapse(dsn string) error {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return fmt.Errorf("lapse: %w", err)
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, "UPDATE dc_queue SET until = now() - interval '1 second'")
+	return err
+}
+
+// TestLease_EndsByItself waits for the time of a lease, which the other tests do not.
+func TestLease_EndsByItself(t *testing.T) {
+	dsn := newDatabase(t)
+	dies, err := postgres.Open(t.Context(), dsn, postgres.Options{LeaseTime: 100 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(t.Context())
-	if _, err := conn.Exec(t.Context(), "UPDATE dc_queue SET until = now() - interval '1 second'"); err != nil {
+	lives, h := open(t, dsn, postgres.Options{}), testHeap("ledger")
+	if err := dies.Enqueue(t.Context(), item(h, "a"), heapstore.QueueBounds{}); err != nil {
 		t.Fatal(err)
+	}
+	if leased, err := dies.Lease(t.Context(), function.ItemInvocation, 1, nil); err != nil || len(leased) != 1 {
+		t.Fatalf("%d leased, %v", len(leased), err)
+	}
+	if err := dies.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; <-time.After(10 * time.Millisecond) {
+		leased, err := lives.Lease(t.Context(), function.ItemInvocation, 1, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(leased) == 1 {
+			if leased[0].Lost != 1 {
+				t.Errorf("%d leases lost, want 1", leased[0].Lost)
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a dead provider keeps its lease")
+		}
 	}
 }
 
@@ -58,7 +91,9 @@ func TestLease_LostCannotCommit(t *testing.T) {
 	}
 	old := lease(hangs, 1)
 	lease(takes, 0)
-	lapse(t, dsn)
+	if err := lapse(dsn); err != nil {
+		t.Fatal(err)
+	}
 	taken := lease(takes, 1)
 	late := writes("k", "late")
 	late.Leave, late.Send = &old.Lease, []heapstore.Item{item(h, "late")}
@@ -93,7 +128,9 @@ func TestLine_CallerOfADeadProviderIsPassed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lapse(t, dsn)
+	if err := lapse(dsn); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	next, err := lives.Line(ctx, h)
