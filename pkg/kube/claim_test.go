@@ -489,6 +489,7 @@ func TestClaim_OnlyAtAWake(t *testing.T) {
 	if why := w.condition("bound", "Claimable", "False"); !strings.Contains(why, "certain nodes") {
 		t.Errorf("says %q", why)
 	}
+	w.deployment("bound") // or the reconciler could miss that there were none asked for
 	w.scale(bound.Ref, 0)
 	w.eventually("at zero", func() string {
 		if w.api.get(deploymentsPath, ns, "bound", new(corev1.Pod)) {
