@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -123,7 +125,7 @@ func serve(t testing.TB, environ ...string) *fixture {
 func prepare(t testing.TB, environ ...string) *fixture {
 	t.Helper()
 	// The default interval would be a second of waiting at the end of each test.
-	environ = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "healthcheck_interval=50ms"}, environ...)
+	environ = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "healthcheck_interval=50ms", ourMark}, environ...)
 	cfg, err := ParseEnv(environ)
 	if err != nil {
 		t.Fatal(err)
@@ -246,16 +248,28 @@ func (f *fixture) neverRead(path string) {
 	}
 }
 
+// waitNothingInFlight waits until nothing is in flight, if anything is still.
 func (f *fixture) waitNothingInFlight() {
 	f.t.Helper()
-	idle, n := f.inFlight.empty()
-	if n == 0 {
-		f.t.Fatal("nothing in flight to wait for")
-	}
+	idle, _ := f.inFlight.empty()
 	select {
 	case <-idle:
 	case <-time.After(patience):
-		f.t.Fatal("still in flight")
+		f.t.Fatalf("still in flight\n%s", f.log)
+	}
+}
+
+// waitInFlight waits until so many invocations are in flight.
+func (f *fixture) waitInFlight(want int) {
+	f.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		n, _ := f.inFlight.counts()
+		if n == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			f.t.Fatalf("%d in flight, want %d\n%s", n, want, f.log)
+		}
 	}
 }
 
@@ -285,7 +299,7 @@ func checkLeaks(t testing.TB) {
 	t.Cleanup(func() {
 		// A goroutine that has done its last deed may not be gone yet.
 		var g, d int
-		for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 			if g, d = runtime.NumGoroutine(), countDescriptors(t); g <= goroutines && d <= descriptors {
 				return
 			}
@@ -311,7 +325,10 @@ func countDescriptors(t testing.TB) int {
 	return count
 }
 
-// marked lists the processes that have marker in their command line, zombies not included.
+// ourMark is in the environment of what this test binary's watchdogs start: others that test beside it start the like.
+var ourMark = fmt.Sprint("TESTED_BY=", os.Getpid())
+
+// marked lists the processes that have marker in their command line, zombies not included, and were started by this test binary.
 func marked(t testing.TB, marker string) (pids []int) {
 	dirs, err := os.ReadDir("/proc")
 	if err != nil {
@@ -319,9 +336,16 @@ func marked(t testing.TB, marker string) (pids []int) {
 	}
 	for _, d := range dirs {
 		line, err := os.ReadFile("/proc/" + d.Name() + "/cmdline")
-		if pid, noPID := strconv.Atoi(d.Name()); err == nil && noPID == nil && bytes.Contains(line, []byte(marker)) {
-			pids = append(pids, pid)
+		pid, noPID := strconv.Atoi(d.Name())
+		if err != nil || noPID != nil || !bytes.Contains(line, []byte(marker)) {
+			continue
 		}
+		// One that cannot be asked, such as a program that has become root, counts.
+		environ, err := os.ReadFile("/proc/" + d.Name() + "/environ")
+		if err != nil && !errors.Is(err, os.ErrPermission) || err == nil && !bytes.Contains(append(environ, 0), []byte(ourMark+"\x00")) {
+			continue
+		}
+		pids = append(pids, pid)
 	}
 	return pids
 }

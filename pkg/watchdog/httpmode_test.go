@@ -261,7 +261,7 @@ func TestHTTPMode_LimitNotLifted(t *testing.T) {
 }
 
 func TestHTTPMode_CallerThatDoesNotRead(t *testing.T) {
-	f := serveHTTP(t, nil, "exec_timeout=100ms")
+	f := serveHTTP(t, nil, "exec_timeout=1s")
 	f.waitReady()
 	f.neverRead("/big")
 	f.stdout.waitFor(t, "begun")
@@ -283,7 +283,7 @@ func TestHTTPMode_Errors(t *testing.T) {
 		{name: "X-Timeout lifts nothing", environ: []string{"exec_timeout=50ms"}, path: "/slow?for=1h", header: "X-Timeout: 0s", native: 504, of: 504},
 		{name: "write_timeout", environ: []string{"write_timeout=50ms"}, path: "/slow?for=1h", native: 504, of: 504},
 		{name: "connection closed without an answer", path: "/abort", native: 502, of: 500},
-		{name: "does not listen in time", args: []string{"-delay=1h"}, environ: []string{"exec_timeout=50ms"}, path: "/", native: 503, of: 500},
+		{name: "does not listen in time", args: []string{"-delay=1h"}, environ: []string{"exec_timeout=500ms"}, path: "/", native: 503, of: 500},
 	} {
 		for dialect, status := range map[Dialect]int{Native: r.native, Of: r.of} {
 			t.Run(r.name+", "+string(dialect), func(t *testing.T) {
@@ -316,7 +316,7 @@ func TestHTTPMode_Errors(t *testing.T) {
 
 // Requests that come before the process listens wait for it.
 func TestHTTPMode_HeldWhileBooting(t *testing.T) {
-	f := serveHTTP(t, []string{"-delay=300ms"})
+	f := serveHTTP(t, []string{"-delay=1s"})
 	if got := f.do("GET", "/_/ready", ""); got.status != 503 {
 		t.Errorf("ready at once: %+v", got)
 	}
@@ -355,11 +355,11 @@ func TestHTTPMode_CallerGone(t *testing.T) {
 func TestHTTPMode_StaleConnections(t *testing.T) {
 	f := serveHTTP(t, []string{"-idle=1ms"})
 	f.waitReady()
-	for range 20 {
+	for i := range 20 {
 		if got := f.do("POST", "/", "body"); got.status != 200 {
 			t.Fatalf("%+v", got)
 		}
-		time.Sleep(20 * time.Millisecond) // not for an outcome: lets the server's own timer close the connection
+		f.stdout.waitFor(t, strings.Repeat("idle connection closed\n", i+1))
 	}
 }
 
@@ -455,7 +455,7 @@ func TestHTTPMode_GroupEndsInItsTime(t *testing.T) {
 func TestHTTPMode_GroupIgnoresSIGTERM(t *testing.T) {
 	f := prepare(t, sh(`(trap '' TERM; echo up; sleep 98765.7) & wait`), "PORT="+freePort(t), "mode=http", "DC_DIALECT=native",
 		"healthcheck_interval=0")
-	f.mode.(*httpMode).grace = time.Second // enough for the shell itself to end, on a busy machine too
+	f.mode.(*httpMode).grace = 2 * time.Second // enough for the shell itself to end, on a busy machine too
 	f.start()
 	f.stdout.waitFor(t, "up\n")
 	if err := f.stop(); err != nil {
@@ -467,7 +467,7 @@ func TestHTTPMode_GroupIgnoresSIGTERM(t *testing.T) {
 
 func TestHTTPMode_SIGTERMIgnored(t *testing.T) {
 	f := prepare(t, self(t, "server", "-ignore-term"), "PORT="+freePort(t), "mode=http", "healthcheck_interval=0")
-	f.mode.(*httpMode).grace = 50 * time.Millisecond
+	f.mode.(*httpMode).grace = time.Second // enough for it to say that it was asked
 	f.start()
 	f.waitReady()
 	if err := f.stop(); err != nil {

@@ -276,7 +276,7 @@ func TestLambdaMode_ShutdownAnswersFirst(t *testing.T) {
 	f := serveLambda(t, nil)
 	f.waitReady()
 	slow := make(chan answer)
-	go func() { slow <- f.do("POST", "/", `{"Do":"hang","Arg":"0"}`, "X-Timeout: 500ms") }()
+	go func() { slow <- f.do("POST", "/", `{"Do":"hang","Arg":"0"}`, "X-Timeout: 2s") }()
 	f.stdout.waitFor(t, "hanging")
 	if err := f.stop(); err != nil {
 		t.Errorf("Serve: %v", err)
@@ -305,7 +305,7 @@ func TestLambdaMode_CallerLeaves(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	gone := make(chan answer)
 	go func() {
-		gone <- f.doCtx(ctx, "POST", "/", strings.NewReader(`{"Do":"hang","Arg":"0"}`), "X-Timeout: 300ms")
+		gone <- f.doCtx(ctx, "POST", "/", strings.NewReader(`{"Do":"hang","Arg":"0"}`), "X-Timeout: 2s")
 	}()
 	f.stdout.waitFor(t, "hanging")
 	cancel()

@@ -196,7 +196,7 @@ func TestForkedModes_MaxInFlight(t *testing.T) {
 		}
 		cancel()
 		<-answered
-		f.waitNoProcess()
+		f.waitNothingInFlight()
 		if got := f.do("GET", "/_/ready", ""); got.status != 200 {
 			t.Errorf("ready again: %+v", got)
 		}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -28,13 +29,14 @@ func serverCommand(t testing.TB, args ...string) string {
 // quickExit keeps the race detector from making every exit a second long.
 const quickExit = "GORACE=atexit_sleep_ms=0"
 
-// waitLife waits until the process of mode http is in a state.
-func (f *fixture) waitLife(want lifeState) {
+// waitLife waits until the process of mode http is in one of the states, of which it must stay in the last: the others may be over before
+// this test gets a processor.
+func (f *fixture) waitLife(want ...lifeState) {
 	f.t.Helper()
 	timeout := time.After(patience)
 	for {
 		state, change := f.mode.(*httpMode).up.now()
-		if state == want {
+		if slices.Contains(want, state) {
 			return
 		}
 		select {
@@ -72,10 +74,20 @@ func TestPark_EndsAndWakes(t *testing.T) {
 }
 
 func TestPark_ConcurrentRequestsShareOneStart(t *testing.T) {
-	f := serveHTTP(t, nil, quickExit, "DC_PARK=100ms")
-	f.waitLife(listening)
+	gate := filepath.Join(t.TempDir(), "gate")
+	openGate := func() {
+		if err := os.WriteFile(gate, nil, 0o600); err != nil {
+			t.Error(err)
+		}
+	}
+	openGate()
+	f := serve(t, flaky(t, "while [ ! -e "+gate+" ]; do sleep 0.01; done"), "PORT="+freePort(t), "mode=http", "DC_DIALECT=native",
+		"healthcheck_interval=0", quickExit, "DC_PARK=100ms")
 	for range 3 {
 		f.waitLife(parked)
+		if err := os.Remove(gate); err != nil {
+			t.Fatal(err)
+		}
 		pids := make(chan int, 50)
 		var herd sync.WaitGroup
 		for i := range cap(pids) {
@@ -89,6 +101,8 @@ func TestPark_ConcurrentRequestsShareOneStart(t *testing.T) {
 				pids <- s.Pid
 			})
 		}
+		f.waitInFlight(cap(pids)) // all of them are there before one is answered, or the process might park in between
+		openGate()
 		herd.Wait()
 		close(pids)
 		first := <-pids
@@ -137,8 +151,6 @@ func TestPark_RacesWithRequests(t *testing.T) {
 
 func TestPark_NotInUse(t *testing.T) {
 	f := serveHTTP(t, nil, quickExit, "DC_PARK=100ms")
-	f.waitReady()
-	pid := f.seen("GET", "/", "").Pid
 	if got := f.do("GET", "/slow?for=500ms", ""); got.body != "slept" {
 		t.Errorf("%+v", got)
 	}
@@ -156,6 +168,7 @@ func TestPark_NotInUse(t *testing.T) {
 	if _, err := io.ReadFull(socket, make([]byte, len("HTTP/1.1 101"))); err != nil {
 		t.Fatal(err)
 	}
+	pid := f.seen("GET", "/", "").Pid
 	<-time.After(300 * time.Millisecond) // three times what an unused process gets
 	if state, _ := f.mode.(*httpMode).up.now(); state != listening {
 		t.Errorf("%v with a stream and a web socket open", state)
@@ -177,7 +190,7 @@ func TestPark_RequestWhileParking(t *testing.T) {
 	f.mode.(*httpMode).grace = 300 * time.Millisecond
 	f.start()
 	pid := f.seen("GET", "/", "").Pid
-	f.waitLife(parking)
+	f.waitLife(parking, parked)
 	if got := f.seen("GET", "/", ""); got.Pid == pid || got.Pid == 0 {
 		t.Errorf("%+v", got)
 	}
@@ -193,11 +206,10 @@ func TestPark_FailedStart(t *testing.T) {
 	broken := filepath.Join(t.TempDir(), "broken")
 	f := serve(t, flaky(t, "if [ -e "+broken+" ]; then echo no >&2; exit 7; fi"), "PORT="+freePort(t), "mode=http", "DC_DIALECT=native",
 		"healthcheck_interval=0", quickExit, "DC_PARK=50ms")
-	f.waitLife(listening)
+	f.waitLife(parked)
 	if err := os.WriteFile(broken, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f.waitLife(parked)
 	var herd sync.WaitGroup
 	for range 20 {
 		herd.Go(func() {
@@ -234,11 +246,10 @@ func TestPark_ProgramGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := serve(t, argv(program), "PORT="+freePort(t), "mode=http", "DC_DIALECT=native", "healthcheck_interval=0", quickExit, "DC_PARK=50ms")
-	f.waitLife(listening)
+	f.waitLife(parked)
 	if err := os.Remove(program); err != nil {
 		t.Fatal(err)
 	}
-	f.waitLife(parked)
 	if got := f.do("GET", "/", ""); got.status != 502 || !strings.Contains(got.body, "no such file or directory") {
 		t.Errorf("%+v", got)
 	}
@@ -252,11 +263,10 @@ func TestPark_SlowWake(t *testing.T) {
 	slow := filepath.Join(t.TempDir(), "slow")
 	f := serve(t, flaky(t, "if [ -e "+slow+" ]; then trap 'exit 0' TERM; sleep 98765.3 & wait; fi"), "PORT="+freePort(t), "mode=http",
 		"DC_DIALECT=native", "healthcheck_interval=0", quickExit, "DC_PARK=50ms")
-	f.waitLife(listening)
+	f.waitLife(parked)
 	if err := os.WriteFile(slow, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f.waitLife(parked)
 	got := f.do("GET", "/", "", "X-Timeout: 100ms")
 	if got.status != 503 || got.header.Get("Retry-After") != "1" || !strings.Contains(got.body, "does not listen yet") {
 		t.Errorf("out of time: %+v", got)
@@ -269,11 +279,7 @@ func TestPark_SlowWake(t *testing.T) {
 	f.waitLife(waking)
 	waiting := make(chan answer, 1)
 	go func() { waiting <- f.do("GET", "/", "") }()
-	for {
-		if _, n := f.inFlight.empty(); n == 1 {
-			break
-		}
-	}
+	f.waitInFlight(1)
 	f.drainLimit = 10 * time.Millisecond
 	if err := f.stop(); err != nil {
 		t.Errorf("Serve: %v", err)
@@ -287,7 +293,7 @@ func TestPark_SlowWake(t *testing.T) {
 }
 
 func TestPark_Shutdown(t *testing.T) {
-	for name, state := range map[string]lifeState{"parked": parked, "parking": parking} {
+	for name, states := range map[string][]lifeState{"parked": {parked}, "parking": {parking, parked}} {
 		t.Run(name, func(t *testing.T) {
 			f := prepare(t, self(t, "server", "-ignore-term"), "PORT="+freePort(t), "mode=http", "DC_DIALECT=native", "healthcheck_interval=0",
 				quickExit, "DC_PARK=50ms")
@@ -295,7 +301,7 @@ func TestPark_Shutdown(t *testing.T) {
 			f.mode.(*httpMode).grace = 300 * time.Millisecond
 			f.start()
 			pid := f.seen("GET", "/", "").Pid
-			f.waitLife(state)
+			f.waitLife(states...)
 			if err := f.stop(); err != nil {
 				t.Errorf("Serve: %v", err)
 			}
@@ -309,7 +315,6 @@ func TestPark_Shutdown(t *testing.T) {
 // A process that was woken, has served and then exits is no other than one that was never parked.
 func TestPark_ExitAfterWake(t *testing.T) {
 	f := serveHTTP(t, nil, quickExit, "DC_PARK=50ms")
-	f.waitLife(listening)
 	f.waitLife(parked)
 	f.do("GET", "/exit?code=3", "")
 	if err := f.wait(); err == nil || !strings.Contains(err.Error(), "exit status 3") {
@@ -321,7 +326,6 @@ func TestPark_ReadyPathAndPush(t *testing.T) {
 	p := newProvider(t, 204)
 	f := serveHTTP(t, []string{"-warm-up=100ms"}, append(pushEnviron(p.URL), "ready_path=/ready", quickExit, "DC_PARK=50ms")...)
 	p.watchdog = func() string { return f.url }
-	f.waitLife(listening)
 	for range 3 {
 		f.waitLife(parked)
 		if got := f.do("GET", "/_/ready", ""); got.status != 200 {

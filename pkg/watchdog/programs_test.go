@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -131,6 +132,16 @@ func serverProgram(args []string) {
 	})
 	mux.HandleFunc("/socket", serveSocket)
 	srv := &http.Server{Handler: echoUnless(mux), IdleTimeout: *idle, MaxHeaderBytes: 2 << 20}
+	if *idle > 0 {
+		var used sync.Map // connections that have had a request, which those of probes have not
+		srv.ConnState = func(conn net.Conn, state http.ConnState) {
+			if state == http.StateActive {
+				used.Store(conn, nil)
+			} else if _, found := used.Load(conn); found && state == http.StateClosed {
+				fmt.Println("idle connection closed")
+			}
+		}
+	}
 	if err := srv.Serve(ln); !errors.Is(err, net.ErrClosed) {
 		os.Exit(1)
 	}

@@ -88,7 +88,7 @@ func pushEnviron(url string) []string {
 func servePush(t *testing.T, p *provider, environ ...string) *fixture {
 	checkLeaks(t)
 	f := prepare(t, append(environ, pushEnviron(p.URL)...)...)
-	f.push.pause = time.Millisecond
+	f.push.pause, f.push.client.Timeout = time.Millisecond, patience // a try that is given up is one more
 	p.watchdog = func() string { return f.url }
 	f.start()
 	return f
@@ -178,7 +178,7 @@ func TestPush_ProviderHangs(t *testing.T) {
 func TestPush_FollowsTheProcess(t *testing.T) {
 	p := newProvider(t, 204)
 	port := freePort(t)
-	f := servePush(t, p, self(t, "server", "-delay=200ms"), "mode=http", "PORT="+port)
+	f := servePush(t, p, self(t, "server", "-delay=1s"), "mode=http", "PORT="+port)
 	if now, _ := f.mode.serving(); now || p.count() != 0 {
 		t.Error("pushed before the process listens")
 	}

@@ -173,7 +173,7 @@ type resting struct {
 // descriptors are those of the quietest moment.
 func (f *fixture) rest(t *testing.T) resting {
 	t.Helper()
-	f.waitNoProcess()
+	f.waitNothingInFlight()
 	waitGone(t, soakMarker)
 	for deadline := time.Now().Add(patience); countZombies(t) > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 func left() bool {
 	http.DefaultClient.CloseIdleConnections()
 	var stacks string
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); goruntime.Gosched() {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); goruntime.Gosched() {
 		buffer := make([]byte, 1<<20)
 		stacks = string(buffer[:goruntime.Stack(buffer, true)])
 		found := false

@@ -15,7 +15,7 @@ import (
 )
 
 // short is a timeout that the test waits for.
-const short = 60 * time.Millisecond
+const short = 500 * time.Millisecond
 
 func limited(d time.Duration) func(*http.Request) time.Duration {
 	return func(*http.Request) time.Duration { return d }
@@ -191,7 +191,7 @@ func TestPool_DeadlineKillsAndReplaces(t *testing.T) {
 	id, _ := f.next()
 	a := get(t, answer)
 	a.isFault(t, 504, "Sandbox.Timedout")
-	if _, message := a.fault(t); message != "RequestId: "+id+" Error: Task timed out after 0.06 seconds" {
+	if _, message := a.fault(t); message != "RequestId: "+id+" Error: Task timed out after 0.50 seconds" {
 		t.Errorf("message %q", message)
 	}
 	<-f.exited
@@ -319,7 +319,7 @@ func TestPool_InitLimit(t *testing.T) {
 	answer := initPhase(t, w, f)
 	a := get(t, answer)
 	a.isFault(t, 502, "Sandbox.Timedout")
-	if _, message := a.fault(t); !strings.HasSuffix(message, "Error: Init timed out after 0.06 seconds") {
+	if _, message := a.fault(t); !strings.HasSuffix(message, "Error: Init timed out after 0.50 seconds") {
 		t.Errorf("message %q", message)
 	}
 	<-f.exited
