@@ -94,6 +94,7 @@ func (p *provider) kubePool() *kube.Pool {
 		Size: p.cfg.pool.size, Requests: &p.cfg.pool.requests, Limits: &p.cfg.pool.limits,
 		URL: p.cfg.pool.url, Owner: p.cfg.pool.owner, Key: w.key.Public(),
 		Claim: w.Claim, Registered: w.Registered, Retire: w.Retire, Gone: w.Remove, Serves: w.Serves, Starting: w.Starting,
+		Shun: w.Shun, Shunned: w.Shunned,
 		Ask: func(ctx context.Context, pod string, ip netip.Addr) {
 			w.asks.Go(func() {
 				if err := p.registerSpare(ctx, pod, ip); err != nil {

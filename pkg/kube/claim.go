@@ -313,7 +313,7 @@ func (c *Cluster) servedByClaims(ctx context.Context, ref function.Ref, r *recor
 	}
 	claims := c.claims(ref, r.uid)
 	if len(claims) == 0 && woken {
-		if !c.giveSpare(ctx, ref, r) && !c.makeLone(ctx, ref, r) {
+		if !c.giveSpare(ctx, ref, r) && (r.fn.Replicas != 1 || !c.makeLone(ctx, ref, r)) {
 			return false
 		}
 		claims = c.claims(ref, r.uid)

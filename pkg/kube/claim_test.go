@@ -41,6 +41,7 @@ type poolWorld struct {
 	// unanswered has the next claim give a spare up though it became the function's, and take another.
 	unanswered bool
 	adopted    int
+	shunned    []string
 }
 
 // newPoolWorld starts one with so many spares, and takes the part of their watchdogs: each registers.
@@ -75,6 +76,16 @@ func (w *poolWorld) config(size int) func(*Config) {
 				w.serving = append(w.serving, id)
 			},
 			Starting: func() bool { return false },
+			Shun: func(node string) {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.shunned = append(w.shunned, node)
+			},
+			Shunned: func() []string {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				return slices.Clone(w.shunned)
+			},
 			Ask: func(_ context.Context, pod string, ip netip.Addr) {
 				w.mu.Lock()
 				defer w.mu.Unlock()
@@ -85,7 +96,7 @@ func (w *poolWorld) config(size int) func(*Config) {
 }
 
 // claim takes any registered spare.
-func (w *poolWorld) claim(ctx context.Context, f *function.Function) error {
+func (w *poolWorld) claim(ctx context.Context, f *function.Function, _ ...string) error {
 	var taken *corev1.Pod
 	for _, s := range w.spares() {
 		w.mu.Lock()
@@ -733,6 +744,82 @@ func TestRescue(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+// Where no spare of another node is free, such a function gets a pod of its own, which Kubernetes must not send to the lost node: it does
+// not know of that yet. Spares that are made meanwhile are kept away from it, too.
+func TestRescue_WithoutASpare(t *testing.T) {
+	w := newPoolWorld(t, 1)
+	w.cluster.reached = func(context.Context, []function.Endpoint) bool { return false }
+	w.fill(1)
+	w.create(cow())
+	w.condition("cow", "Claimable", "True")
+	w.pod("cow", "cow-1", "10.0.0.1", true)
+	on := new(corev1.Pod)
+	w.api.get(podsPath, ns, "cow-1", on)
+	on.Spec.NodeName = "lost"
+	w.api.put(podsPath, ns, jsonOf(t, on))
+	w.endpoints(cowRef, "10.0.0.1:8080")
+	w.eventually("its node is known", func() string {
+		if p := w.cluster.table.podsOf(cowRef)["cow-1"]; p == nil || p.node != "lost" {
+			return "it is not"
+		}
+		return ""
+	})
+	w.putNode("lost", "", "")
+	w.putNode("other", "", "")
+	w.mu.Lock()
+	w.fail = errors.New("no spare of another node")
+	w.mu.Unlock()
+	w.cluster.Unreached(cowRef, string(w.object("cow").UID))
+	away := func(p *corev1.Pod) {
+		t.Helper()
+		if a := p.Spec.Affinity; a == nil || a.NodeAffinity == nil || a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+			t.Fatalf("%s may run anywhere", p.Name)
+		}
+		terms := p.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+		want := []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: corev1.NodeSelectorOpNotIn, Values: []string{"lost"}}}
+		if len(terms) != 1 || !equality.Semantic.DeepEqual(terms[0].MatchFields, want) {
+			t.Errorf("%s: %+v", p.Name, terms)
+		}
+	}
+	lone := w.lone("cow")
+	away(lone)
+	w.eventually("another spare is made", func() string {
+		list := w.spares()
+		if len(list) != 1 || list[0].Spec.Affinity == nil {
+			return fmt.Sprint(len(list), " spares")
+		}
+		away(list[0])
+		return ""
+	})
+	w.runs(lone, "cow", 0)
+	w.cluster.MarkReady(cowRef, lone.Labels[labelRecord], lone.Name, "10.0.0.9", function.Startup{})
+	w.endpoints(cowRef, "10.0.0.1:8080", "10.0.0.9:8080")
+}
+
+// Pods are kept away from no node where that would leave them none.
+func TestKeepAway_OnlyWhereThereAreOthers(t *testing.T) {
+	w := newPoolWorld(t, 0)
+	w.putNode("lost", "", "")
+	w.putNode("n", `"unschedulable":true`, "")
+	var spec corev1.PodSpec
+	if w.cluster.keepAway(t.Context(), &spec); spec.Affinity != nil {
+		t.Error("nothing is known of any node")
+	}
+	w.cluster.cfg.Pool.Shun("lost")
+	if w.cluster.keepAway(t.Context(), &spec); spec.Affinity != nil {
+		t.Error("no other node is open")
+	}
+	w.putNode("other", "", "")
+	spec.NodeSelector = map[string]string{"name": "lost"}
+	if w.cluster.keepAway(t.Context(), &spec); spec.Affinity != nil {
+		t.Error("it is to run there and nowhere else")
+	}
+	spec.NodeSelector = nil
+	if w.cluster.keepAway(t.Context(), &spec); spec.Affinity == nil {
+		t.Error("it may run on another node, and is not kept away")
+	}
 }
 
 // A claimed pod that cannot be deleted now takes no calls meanwhile, and is deleted later.

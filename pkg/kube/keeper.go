@@ -284,6 +284,7 @@ func (k *keeper) make(ctx context.Context, namespace string, pool poolOf) error 
 	if spare.OwnerReferences, err = k.owners(ctx); err != nil {
 		return err
 	}
+	k.c.keepAway(ctx, &spare.Spec)
 	made, err := k.c.core.CoreV1().Pods(namespace).Create(ctx, spare, metav1.CreateOptions{})
 	if err != nil {
 		return translate(err, "spare in namespace", namespace)

@@ -23,7 +23,7 @@ const (
 // What the pod becomes then is what becomes of claimed ones. It reports whether there is a pod; where not, the Deployment's status
 // will tell why.
 func (c *Cluster) makeLone(ctx context.Context, ref function.Ref, r *record) bool {
-	if r.resolved() == nil || r.fn.Replicas != 1 {
+	if r.resolved() == nil {
 		return false
 	}
 	log := c.log.With("function", ref.Name, "namespace", ref.Namespace)
@@ -32,7 +32,9 @@ func (c *Cluster) makeLone(ctx context.Context, ref function.Ref, r *record) boo
 		log.Debug("no lone pod", "err", err)
 		return false
 	}
-	made, err := c.core.CoreV1().Pods(ref.Namespace).Create(ctx, p.lonePod(time.Now()), metav1.CreateOptions{})
+	pod := p.lonePod(time.Now())
+	c.keepAway(ctx, &pod.Spec)
+	made, err := c.core.CoreV1().Pods(ref.Namespace).Create(ctx, pod, metav1.CreateOptions{})
 	if err == nil {
 		err = c.pods.observe(made)
 	}

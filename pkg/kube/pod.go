@@ -22,8 +22,9 @@ type pod struct {
 	created  time.Time
 	// node is empty until it was scheduled.
 	node string
-	// ready is Kubernetes' own readiness; ending means that it was told to end, or has.
+	// ready is Kubernetes' own readiness, and unready since when it has not been; ending means that it was told to end, or has.
 	ready, ending bool
+	unready       time.Time
 	// down means that the function's container has ended and was not started again yet.
 	down bool
 	// leaving means that it is given no work any more, because there are to be fewer replicas.
@@ -95,7 +96,9 @@ func newPod(obj any, before *pod) *pod {
 	_, p.leaving = o.Annotations[annotationLeaving]
 	for _, c := range o.Status.Conditions {
 		if c.Type == corev1.PodReady {
-			p.ready = c.Status == corev1.ConditionTrue
+			if p.ready = c.Status == corev1.ConditionTrue; !p.ready {
+				p.unready = c.LastTransitionTime.Time
+			}
 		}
 	}
 	for i := range o.Status.ContainerStatuses {

@@ -62,8 +62,11 @@ type Pool struct {
 	// URL is where spares register, and Key the provider's public key for them.
 	URL, Key string
 
-	// Claim makes a spare a replica of a function, by Assignment and Adopt, or says why it did not.
-	Claim func(context.Context, *function.Function) error
+	// Claim makes a spare of none of the nodes to avoid a replica of a function, by Assignment and Adopt, or says why it did not.
+	Claim func(ctx context.Context, f *function.Function, avoid ...string) error
+	// Shun tells of a node of which nothing is heard, and Shunned lists those of which it was told, or found out, lately.
+	Shun    func(node string)
+	Shunned func() []string
 	// Registered reports whether a spare may be claimed; Retire takes one away from whoever might claim it, and reports
 	// false if that is too late; Gone tells that its pod is no more.
 	Registered, Retire func(id string) bool

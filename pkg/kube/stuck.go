@@ -20,7 +20,8 @@ const (
 	pullPatience = 15 * time.Second
 	// createPatience is for a container runtime that is busy.
 	createPatience = 5 * time.Second
-	// listenPatience is what a function gets from when its container runs until it serves.
+	// listenPatience is what a function gets from when its container runs until it serves, and from when it has ceased to: a pod whose
+	// node is lost is replaced in less.
 	listenPatience = 30 * time.Second
 	// longLife is how long a container has to have run for its end to be no failure to start.
 	longLife = time.Minute
@@ -88,7 +89,7 @@ func (p *pod) untilStuck(now time.Time) (left time.Duration, stuck bool) {
 	case p.fault.is:
 		return max(0, p.fault.patience-now.Sub(p.fault.since)), true
 	case !p.running.IsZero() && !p.down:
-		return max(0, listenPatience-now.Sub(p.running)), true
+		return max(0, listenPatience-min(now.Sub(p.running), now.Sub(p.unready))), true
 	}
 	return 0, false
 }

@@ -36,6 +36,9 @@ func TestPod_UntilStuck(t *testing.T) {
 			}},
 		}
 	}
+	ceased := running(0, corev1.ConditionFalse)
+	ceased.Conditions[0].LastTransitionTime = metav1.NewTime(start.Add(-10 * time.Second))
+	ceased.ContainerStatuses[0].State.Running.StartedAt = metav1.NewTime(start.Add(-time.Hour))
 	unschedulable := corev1.PodStatus{Conditions: []corev1.PodCondition{{
 		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/1 nodes are available",
 	}}}
@@ -60,6 +63,7 @@ func TestPod_UntilStuck(t *testing.T) {
 		{"keeps ending", waiting("CrashLoopBackOff", "back-off"), 0},
 		{"runs", running(0, corev1.ConditionFalse), listenPatience},
 		{"runs again", running(2, corev1.ConditionFalse), listenPatience},
+		{"has ceased to serve", ceased, listenPatience - 10*time.Second},
 		{"ready", running(2, corev1.ConditionTrue), never},
 	}
 	for _, tt := range tests {

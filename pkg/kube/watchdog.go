@@ -129,9 +129,14 @@ type nodeCache struct {
 }
 
 func (c *nodeCache) get(ctx context.Context) (server string, nodes []node, err error) {
+	return c.within(ctx, nodesLife)
+}
+
+// within is get for an answer that is not older than life.
+func (c *nodeCache) within(ctx context.Context, life time.Duration) (server string, nodes []node, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if time.Since(c.asked) < nodesLife && c.server != "" {
+	if time.Since(c.asked) < life && c.server != "" {
 		return c.server, c.nodes, nil
 	}
 	info, err := c.core.Discovery().ServerVersion()

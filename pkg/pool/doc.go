@@ -23,7 +23,8 @@
 //     that crashes, does not keep the others from theirs.
 //   - No more than Config.NodeClaims claims are starting on a node at a time. A kubelet starts containers one after the
 //     other in part: beyond some of them each makes all others late. A few more wait for them, for a moment.
-//   - A node one of whose spares does not take its assignment is avoided for half a minute, while other nodes have spares.
+//   - A node one of whose spares does not take its assignment, or of which that is told (Shun), is avoided for half a minute, while
+//     other nodes have spares. No claim tries a second spare of a node of which the first has not answered in time.
 //   - A claim ends in time: Assign and Adopt have a deadline, and at most two spares are tried.
 //
 // All of it is in memory. A provider that starts knows of no spare until it registers; one whose provider died in the middle

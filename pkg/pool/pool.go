@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -231,12 +232,12 @@ func (p *Pool) Starting() bool {
 	return len(p.starting) > 0
 }
 
-// Claim makes a spare a replica of f. It returns when Kubernetes has been told; that the function serves is told otherwise.
-// An error wraps ErrNoSpare, ErrNotAssignable, ctx's, or what went wrong with the last spare.
-func (p *Pool) Claim(ctx context.Context, f *function.Function) error {
+// Claim makes a spare a replica of f, none of the nodes to avoid. It returns when Kubernetes has been told; that the function serves is
+// told otherwise. An error wraps ErrNoSpare, ErrNotAssignable, ctx's, or what went wrong with the last spare.
+func (p *Pool) Claim(ctx context.Context, f *function.Function, avoid ...string) error {
 	var failed error
 	for range tries {
-		s, outcome := p.await(ctx, f)
+		s, outcome := p.await(ctx, f, avoid)
 		if outcome != Claimed {
 			if failed != nil {
 				break
@@ -263,6 +264,9 @@ func (p *Pool) Claim(ctx context.Context, f *function.Function) error {
 		if ctx.Err() != nil {
 			break
 		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			avoid = append(slices.Clone(avoid), s.Node) // another of that node would take as long
+		}
 	}
 	p.cfg.OnClaim(f, Failed, Phases{})
 	return failed
@@ -280,7 +284,7 @@ func (p *Pool) use(ctx context.Context, s Spare, f *function.Function) (phases P
 	}
 	if phases.Assign, err = step("assign", p.cfg.Assign); err != nil {
 		if !errors.Is(err, ErrNotAssignable) && ctx.Err() == nil {
-			p.shun(s.Node)
+			p.Shun(s.Node)
 		}
 		return phases, err
 	}
@@ -288,10 +292,19 @@ func (p *Pool) use(ctx context.Context, s Spare, f *function.Function) (phases P
 	return phases, err
 }
 
-func (p *Pool) shun(node string) {
+// Shun has a node avoided for half a minute, as far as there are others.
+func (p *Pool) Shun(node string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.shunned[node] = p.cfg.Now().Add(shunTime)
+}
+
+// Shunned lists the nodes that are avoided now.
+func (p *Pool) Shunned() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ageLocked(p.cfg.Now())
+	return slices.Sorted(maps.Keys(p.shunned))
 }
 
 func (p *Pool) giveUp(s Spare) {
@@ -314,13 +327,13 @@ func (p *Pool) giveBack(s Spare) {
 }
 
 // await is take that waits while nodes are busy: a node that brings up all at once has each of them later than one after another.
-func (p *Pool) await(ctx context.Context, f *function.Function) (Spare, Outcome) {
+func (p *Pool) await(ctx context.Context, f *function.Function, avoid []string) (Spare, Outcome) {
 	ctx, cancel := context.WithTimeout(ctx, busyWait)
 	defer cancel()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for {
-		s, outcome := p.takeLocked(f)
+		s, outcome := p.takeLocked(f, avoid)
 		if outcome != Busy || p.waiting >= mostWait || ctx.Err() != nil {
 			return s, outcome
 		}
@@ -337,12 +350,12 @@ func (p *Pool) await(ctx context.Context, f *function.Function) (Spare, Outcome)
 }
 
 // takeLocked makes a free spare f's.
-func (p *Pool) takeLocked(f *function.Function) (Spare, Outcome) {
+func (p *Pool) takeLocked(f *function.Function, avoid []string) (Spare, Outcome) {
 	now := p.cfg.Now()
 	p.ageLocked(now)
 	var free []Spare
 	for _, s := range p.free {
-		if s.Namespace == f.Namespace {
+		if s.Namespace == f.Namespace && !slices.Contains(avoid, s.Node) {
 			free = append(free, s)
 		}
 	}

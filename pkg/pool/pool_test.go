@@ -123,7 +123,7 @@ func TestAdd_Assigned(t *testing.T) {
 	s := spareOf("a", "fn", "n")
 	s.Identity.Function = "f.fn"
 	w.Add(spareOf("a", "fn", "n"))
-	if _, outcome := w.await(t.Context(), fn("1")); outcome != Claimed {
+	if _, outcome := w.await(t.Context(), fn("1"), nil); outcome != Claimed {
 		t.Fatal(outcome)
 	}
 	if w.Add(s) || len(w.discarded) > 0 {
@@ -171,6 +171,34 @@ func TestClaim_ShunsALostNode(t *testing.T) {
 	claim("4", false, "a", "b", "c")
 	if _, there := w.adopted["d"]; !there {
 		t.Errorf("adopted %v: the node is shunned still", w.adopted)
+	}
+}
+
+// A node that does not answer in time costs a claim one spare, and those that a claim is to avoid cost it none.
+func TestClaim_AvoidsNodes(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.assign = func(s Spare, _ *function.Function) error {
+		if s.Node == "silent" {
+			return fmt.Errorf("post: %w", context.DeadlineExceeded)
+		}
+		return nil
+	}
+	w.Add(spareOf("a", "fn", "silent"))
+	w.Add(spareOf("b", "fn", "silent"))
+	if err := w.Claim(t.Context(), fn("1")); !errors.Is(err, context.DeadlineExceeded) || !slices.Equal(w.discarded, []string{"a"}) {
+		t.Errorf("%v; discarded %v", err, w.discarded)
+	}
+	if got := w.Shunned(); !slices.Equal(got, []string{"silent"}) {
+		t.Errorf("shunned %v", got)
+	}
+	if err := w.Claim(t.Context(), fn("2"), "other", "silent"); !errors.Is(err, ErrNoSpare) || !w.Registered("b") {
+		t.Errorf("a claim that is to avoid them: %v", err)
+	}
+	w.Shun("told")
+	w.Add(spareOf("c", "fn", "told"))
+	w.Add(spareOf("d", "fn", "n"))
+	if err := w.Claim(t.Context(), fn("3")); err != nil || w.Registered("d") {
+		t.Errorf("%v; adopted %v, and the other node was not told of", err, w.adopted)
 	}
 }
 
