@@ -28,6 +28,7 @@ import (
 	"github.com/dragonchain/dc-provider/pkg/heapstore/bolt"
 	"github.com/dragonchain/dc-provider/pkg/invoke"
 	"github.com/dragonchain/dc-provider/pkg/proxy"
+	"github.com/dragonchain/dc-provider/test/freeport"
 )
 
 const (
@@ -141,7 +142,7 @@ func newBooks(t *testing.T, order, watchdog, python string) *books {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port, heapPort := freePort(t), freePort(t)
+	port, heapPort := freeport.Reserve(t), freeport.Reserve(t)
 	b := &books{
 		setup:  setup{Order: order, Store: filepath.Join(t.TempDir(), "heap.db"), Watchdog: fmt.Sprintf("127.0.0.1:%d", port), HeapPort: heapPort},
 		random: rand.New(rand.NewPCG(seed, 0)), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: bookSenders}, Timeout: 30 * time.Second},
@@ -159,7 +160,7 @@ func newBooks(t *testing.T, order, watchdog, python string) *books {
 		if err != nil {
 			t.Fatal(err)
 		}
-		upstream := freePort(t)
+		upstream := freeport.Reserve(t)
 		environ = append(environ, "mode=http", fmt.Sprintf("upstream_url=http://127.0.0.1:%d", upstream),
 			fmt.Sprintf("fprocess=%s -B -I -S %s %s %d", python, server, filepath.Dir(script), upstream))
 	}
@@ -229,16 +230,6 @@ func (l *tail) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return string(l.text)
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().(*net.TCPAddr).Port
 }
 
 // start starts the provider and returns when it answers.

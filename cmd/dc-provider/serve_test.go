@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/dragonchain/dc-provider/pkg/http1"
+	"github.com/dragonchain/dc-provider/test/freeport"
 )
 
 // serving is a server on a free address whose calls to /wait last until release is closed.
@@ -273,12 +274,7 @@ func TestListen_AddressInUse(t *testing.T) {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", freeport.Reserve(t))
 }
 
 // get asks until the address accepts connections.

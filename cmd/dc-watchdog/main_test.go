@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/dragonchain/dc-provider/test/freeport"
 )
 
 const patience = 20 * time.Second
@@ -45,7 +45,7 @@ type running struct {
 func start(t *testing.T, wrapper []string, environ ...string) *running {
 	t.Helper()
 	port := freePort(t)
-	r := launch(t, wrapper, nil, port, "msg=serving", append([]string{"port=" + port}, environ...)...)
+	r := launch(t, wrapper, nil, port, "msg=serving", append([]string{"port=" + port, "metrics_port=0"}, environ...)...)
 	if slices.Contains(wrapper, "--fork") {
 		r.pid = onlyChild(t, r.pid)
 	}
@@ -118,15 +118,10 @@ func (r *running) post(body string) (int, string) {
 	return res.StatusCode, string(text)
 }
 
-// freePort is below the ports that the kernel hands out, so that nobody is given it meanwhile.
+// freePort is a port that nothing listens on, and nobody but this test will.
 func freePort(t testing.TB) string {
-	for {
-		port := strconv.Itoa(20000 + rand.IntN(12000))
-		if ln, err := net.Listen("tcp", ":"+port); err == nil {
-			ln.Close()
-			return port
-		}
-	}
+	t.Helper()
+	return strconv.Itoa(freeport.Reserve(t))
 }
 
 func onlyChild(t *testing.T, pid int) int {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -24,6 +23,7 @@ import (
 	"github.com/dragonchain/dc-provider/pkg/heapstore/bolt"
 	"github.com/dragonchain/dc-provider/pkg/invoke"
 	"github.com/dragonchain/dc-provider/pkg/watchdog"
+	"github.com/dragonchain/dc-provider/test/freeport"
 )
 
 // contractVariable makes this test's binary the contract: see runContract.
@@ -132,7 +132,7 @@ func newContractBench(t *testing.T) *contractBench {
 	}
 	token := readypush.DeriveToken(contractKey, b.contract.Ref.String(), b.contract.ID)
 	port := 0
-	port, b.heapPort = freePort(t), freePort(t)
+	port, b.heapPort = freeport.Reserve(t), freeport.Reserve(t)
 	b.runWatchdog(port, token)
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
@@ -162,17 +162,6 @@ func newContractBench(t *testing.T) *contractBench {
 	}))
 	t.Cleanup(b.gateway.Close)
 	return b
-}
-
-// freePort is one that nobody has at the moment.
-func freePort(t *testing.T) int {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
 }
 
 // runWatchdog runs this binary as the contract until the test ends.

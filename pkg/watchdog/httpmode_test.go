@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -15,19 +13,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dragonchain/dc-provider/test/freeport"
 )
 
-// freePort is a port of the loopback device that nothing listens on. It is below those that the kernel hands out, so that nobody
-// is given it before the function opens it.
+// freePort is a port that nothing listens on, and nobody but this test will.
 func freePort(t testing.TB) string {
 	t.Helper()
-	for {
-		port := strconv.Itoa(20000 + rand.IntN(12000))
-		if ln, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
-			ln.Close()
-			return port
-		}
-	}
+	return strconv.Itoa(freeport.Reserve(t))
 }
 
 // serveHTTP starts a watchdog around the server program, in the native dialect unless environ says otherwise.

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -64,7 +66,7 @@ func start(t *testing.T, environ ...string) *watchdog {
 	port := freePort(t)
 	w := &watchdog{t: t, url: "http://127.0.0.1:" + port, cmd: exec.Command(built.watchdog)}
 	w.cmd.Env = append([]string{
-		"PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "mode=lambda", "port=" + port, "fprocess=" + built.function,
+		"PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "mode=lambda", "port=" + port, "metrics_port=0", "fprocess=" + built.function,
 		"DC_FUNCTION=fn.space", "healthcheck_interval=0",
 		"_LAMBDA_SERVER_PORT=1", "AWS_LAMBDA_MAX_CONCURRENCY=4", // either would change what the library does
 	}, environ...)
@@ -86,18 +88,21 @@ func start(t *testing.T, environ ...string) *watchdog {
 	return w
 }
 
+// freePort is what test/freeport gives tests of the module above.
 func freePort(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		port := strconv.Itoa(20000 + rand.IntN(12000))
+		held, err := net.Listen("unix", "@dc-provider-test-port-"+port)
+		if err != nil {
+			continue // another test's
+		}
+		t.Cleanup(func() { _ = held.Close() }) // or with the process
+		if ln, err := net.Listen("tcp", ":"+port); err == nil {
+			ln.Close()
+			return port
+		}
 	}
-	defer ln.Close()
-	_, port, err := net.SplitHostPort(ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }
 
 // await asks until the path answers 200.
