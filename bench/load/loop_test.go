@@ -61,7 +61,7 @@ func TestRun_ClosedLoopCounts(t *testing.T) {
 func TestRun_WarmupIsNotCounted(t *testing.T) {
 	var calls atomic.Int64
 	address := serve(t, func(w http.ResponseWriter, r *http.Request) { calls.Add(1); echo(w, r) })
-	result := mustRun(t, Config{Address: address, Requests: []Request{post("moo")}, Warmup: 100 * time.Millisecond, Duration: 100 * time.Millisecond})
+	result := mustRun(t, Config{Address: address, Requests: []Request{post("moo")}, Warmup: 100 * time.Millisecond, Duration: time.Second})
 	if err := result.Err(); err != nil {
 		t.Fatal(err)
 	}

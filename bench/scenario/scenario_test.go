@@ -128,7 +128,7 @@ func TestTurn_AwaitsTheFirstRightAnswer(t *testing.T) {
 func TestTurn_WrongAnswerIsAnError(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "bye\n") }))
 	defer server.Close()
-	turn := &Turn{Context: t.Context(), Duration: 50 * time.Millisecond}
+	turn := &Turn{Context: t.Context(), Duration: 500 * time.Millisecond}
 	_, err := turn.measure(load.Config{Address: server.Listener.Addr().String(), Requests: []load.Request{helloCall}}, nil, false)
 	if err == nil || !strings.Contains(err.Error(), "wrong body") {
 		t.Errorf("got %v", err)
@@ -232,7 +232,7 @@ func TestHot(t *testing.T) {
 			CPU: func(name string) (time.Duration, bool) { asked++; return asked * time.Second, name != "nginx" },
 		}, func(context.Context) error { closed++; return nil }, nil
 	})
-	result, err := s.Run(t.Context(), Options{Rounds: 1, Duration: 50 * time.Millisecond, Log: io.Discard})
+	result, err := s.Run(t.Context(), Options{Rounds: 1, Duration: 500 * time.Millisecond, Log: io.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -499,7 +499,7 @@ func TestForward_Deadline(t *testing.T) {
 		io.Copy(io.Discard, b)
 		ended <- struct{}{}
 	})
-	f := forwardTo(t, silent, func(x *Exchange) { x.SetDeadline(time.Now().Add(20 * time.Millisecond)) })
+	f := forwardTo(t, silent, func(x *Exchange) { x.SetDeadline(time.Now().Add(500 * time.Millisecond)) })
 	for _, request := range []string{"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\nabc"} {
 		conn := f.dial(t)
 		io.WriteString(conn, request)
@@ -517,7 +517,7 @@ func TestForward_Deadline(t *testing.T) {
 			io.WriteString(conn, "HTTP/1.1 200 OK\r\n\r\n")
 			io.Copy(conn, pattern{})
 		})
-		f := forwardTo(t, endless, func(x *Exchange) { x.SetDeadline(time.Now().Add(20 * time.Millisecond)) })
+		f := forwardTo(t, endless, func(x *Exchange) { x.SetDeadline(time.Now().Add(500 * time.Millisecond)) })
 		conn := f.dial(t)
 		conn.SetReadBuffer(4 << 10)
 		io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -167,7 +167,7 @@ func TestServer_HandlerThatDoesNotAnswer(t *testing.T) {
 func TestServer_Timeouts(t *testing.T) {
 	began := make(chan struct{}, 1)
 	s := startServer(t, ServerConfig{
-		HeadTimeout: 50 * time.Millisecond, IdleTimeout: 50 * time.Millisecond, ReadTimeout: time.Hour, StallTimeout: 50 * time.Millisecond,
+		HeadTimeout: 500 * time.Millisecond, IdleTimeout: 500 * time.Millisecond, ReadTimeout: time.Hour, StallTimeout: 500 * time.Millisecond,
 		Handler: func(x *Exchange) {
 			began <- struct{}{}
 			if string(x.Target) == "/big" {

@@ -88,7 +88,7 @@ func newTestResolver(t *testing.T, mirrors map[string]string, timeout time.Durat
 func TestResolver_ReadsDigestAndConfiguration(t *testing.T) {
 	reg := newTestRegistry(t, "", "")
 	digest := reg.push(t, "games/cowsay:1", registryv1.Config{Entrypoint: []string{"/cowsay"}, Cmd: []string{"-e", "^^"}, User: "10001:5"}, authn.Anonymous)
-	r := newTestResolver(t, nil, 5*time.Second)
+	r := newTestResolver(t, nil, 30*time.Second)
 	for _, image := range []string{reg.host + "/games/cowsay:1", reg.host + "/games/cowsay@" + digest} {
 		f, err := r.resolve(t.Context(), image, nil, "amd64")
 		if err != nil {
@@ -114,7 +114,7 @@ func TestResolver_Passwords(t *testing.T) {
 		}
 		return k
 	}
-	r := newTestResolver(t, nil, 5*time.Second)
+	r := newTestResolver(t, nil, 30*time.Second)
 	for _, test := range []struct {
 		name string
 		keys keyring
@@ -153,7 +153,7 @@ func TestResolver_AsksTheMirrorFirst(t *testing.T) {
 		{"the mirror is gone", "http://127.0.0.1:1", origin.host + "/games/cowsay:2", onOrigin},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := newTestResolver(t, map[string]string{origin.host: test.mirror}, 5*time.Second)
+			r := newTestResolver(t, map[string]string{origin.host: test.mirror}, 30*time.Second)
 			f, err := r.resolve(t.Context(), test.image, nil, "amd64")
 			if err != nil || f.digest != test.want {
 				t.Errorf("got %+v, %v, want %s", f, err, test.want)
@@ -161,7 +161,7 @@ func TestResolver_AsksTheMirrorFirst(t *testing.T) {
 		})
 	}
 	t.Run("docker.io by any of its names", func(t *testing.T) {
-		r := newTestResolver(t, map[string]string{"docker.io": mirror.URL}, 5*time.Second)
+		r := newTestResolver(t, map[string]string{"docker.io": mirror.URL}, 30*time.Second)
 		for _, image := range []string{"games/cowsay:1", "docker.io/games/cowsay:1", "index.docker.io/games/cowsay:1"} {
 			if f, err := r.resolve(t.Context(), image, nil, "amd64"); err != nil || f.digest != onMirror {
 				t.Errorf("%s: %+v, %v", image, f, err)
@@ -169,7 +169,7 @@ func TestResolver_AsksTheMirrorFirst(t *testing.T) {
 		}
 	})
 	t.Run("neither has it", func(t *testing.T) {
-		r := newTestResolver(t, map[string]string{origin.host: mirror.URL}, 5*time.Second)
+		r := newTestResolver(t, map[string]string{origin.host: mirror.URL}, 30*time.Second)
 		_, err := r.resolve(t.Context(), origin.host+"/absent:1", nil, "amd64")
 		if err == nil || strings.Count(err.Error(), "no such image") != 2 || strings.Contains(err.Error(), "\n") {
 			t.Errorf("got %v", err)
@@ -180,7 +180,7 @@ func TestResolver_AsksTheMirrorFirst(t *testing.T) {
 func TestResolver_ABurstAsksOnce(t *testing.T) {
 	reg := newTestRegistry(t, "", "")
 	reg.push(t, "cowsay:1", registryv1.Config{Cmd: []string{"/x"}}, authn.Anonymous)
-	r := newTestResolver(t, nil, 5*time.Second)
+	r := newTestResolver(t, nil, 30*time.Second)
 	before := reg.requests.Load()
 	var all sync.WaitGroup
 	for range 100 {
@@ -226,7 +226,7 @@ func TestResolution_WhatIsAnErrorAndWhatIsNot(t *testing.T) {
 	reg := newTestRegistry(t, "", "")
 	digest := reg.push(t, "bare:1", registryv1.Config{}, authn.Anonymous)
 	reg.push(t, "cowsay:1", registryv1.Config{Entrypoint: []string{"/cowsay"}}, authn.Anonymous)
-	c := &Cluster{images: newTestResolver(t, nil, 5*time.Second), nodes: &nodeCache{server: "v1.36.3", asked: time.Now()}}
+	c := &Cluster{images: newTestResolver(t, nil, 30*time.Second), nodes: &nodeCache{server: "v1.36.3", asked: time.Now()}}
 	whole := map[string]string{function.AnnotationMode: "fork"}
 	for _, test := range []struct {
 		name    string

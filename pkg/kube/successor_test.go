@@ -52,7 +52,7 @@ func TestAwaitSuccessor(t *testing.T) {
 		}
 		return 0
 	})
-	if err := await(600 * time.Millisecond); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "gateway") {
+	if err := await(2 * time.Second); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "gateway") {
 		t.Errorf("with the API server away: %v", err)
 	}
 	succeeded := make(chan error)

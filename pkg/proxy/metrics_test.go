@@ -184,7 +184,7 @@ gateway_service_count{function_name="other.dev"} 0
 // How each end of a call is counted, and how long it was where.
 func TestMetrics_Ends(t *testing.T) {
 	w, registry := newMeteredWorld(t, func(c *Config) {
-		c.WakeTimeout, c.QueueDepth = 50*time.Millisecond, 1
+		c.WakeTimeout, c.QueueDepth = 1500*time.Millisecond, 1 // long enough to be seen while one waits
 	})
 	// An answer may be read before its call is counted, so that what is looked at comes after an await.
 	ended := func(ref function.Ref, n uint64) { w.await(func() bool { return w.proxy.Invocations(ref) == n }) }
@@ -215,7 +215,7 @@ func TestMetrics_Ends(t *testing.T) {
 	ended(broken, 4)
 	count("gateway_function_invocation_total", 4, "502", broken.String())
 
-	refusingSome := ref("refusing")
+	refusingSome, begin := ref("refusing"), time.Now()
 	w.deploy(refusingSome, hello)
 	w.setEndpoints(refusingSome, append(w.list(refusingSome), refusing(t))...)
 	for range 50 {
@@ -223,8 +223,13 @@ func TestMetrics_Ends(t *testing.T) {
 	}
 	ended(refusingSome, 50)
 	count("gateway_function_invocation_total", 50, "200", refusingSome.String())
-	count("dc_proxy_retries_total", ejectAfter, refusingSome.String())
-	count("dc_proxy_ejections_total", 1, refusingSome.String())
+	// Each trial of the ejected one is a retry and an ejection more; there is at most one a second.
+	trials := float64(time.Since(begin)/firstEjection) + 1
+	retries := series(t, registry, "dc_proxy_retries_total", refusingSome.String()).GetCounter().GetValue()
+	ejections := series(t, registry, "dc_proxy_ejections_total", refusingSome.String()).GetCounter().GetValue()
+	if retries < ejectAfter || retries > ejectAfter+trials || ejections < 1 || ejections > 1+trials {
+		t.Errorf("%v retries and %v ejections in %v", retries, ejections, time.Since(begin))
+	}
 
 	full := ref("full")
 	release := make(chan struct{})

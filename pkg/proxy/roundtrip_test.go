@@ -82,7 +82,7 @@ func TestRoundTrip_Errors(t *testing.T) {
 }
 
 func TestRoundTrip_DeadlineInTheMiddleOfTheAnswer(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.Timeout = 50 * time.Millisecond })
+	w := newWorld(t, func(c *Config) { c.Timeout = time.Second })
 	f := w.deploy(echo, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "10")
 		io.WriteString(w, "half")

@@ -276,7 +276,7 @@ func TestStream_Upgrade(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			// No deadline is for an upgraded connection.
-			w := newWorld(t, func(c *Config) { c.Timeout = 50 * time.Millisecond })
+			w := newWorld(t, func(c *Config) { c.Timeout = time.Second })
 			w.deploy(echo, shout)
 			conn := w.dial()
 			fmt.Fprintf(conn, "GET /function/echo/ws HTTP/1.1\r\nHost: h\r\n%s\r\nSec-WebSocket-Key: k\r\n\r\n", tt.headers)
@@ -293,7 +293,7 @@ func TestStream_Upgrade(t *testing.T) {
 				if line, err := reader.ReadString('\n'); line != "HELLO\n" {
 					t.Fatalf("%q, %v", line, err)
 				}
-				time.Sleep(40 * time.Millisecond) // past the deadline of a call
+				time.Sleep(400 * time.Millisecond) // past the deadline of a call
 			}
 			if load := w.proxy.Load(echo); load.InFlight != 1 {
 				t.Errorf("load %+v while a connection is upgraded", load)

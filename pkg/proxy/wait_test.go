@@ -469,7 +469,7 @@ func TestEndpoints_ChangesLoseNoCall(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.Timeout = 100 * time.Millisecond })
+	w := newWorld(t, func(c *Config) { c.Timeout = time.Second })
 	w.deploy(echo, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/stream":
@@ -478,7 +478,7 @@ func TestTimeout(t *testing.T) {
 			select {
 			case <-r.Context().Done():
 				return
-			case <-time.After(300 * time.Millisecond):
+			case <-time.After(1500 * time.Millisecond):
 			}
 			io.WriteString(w, "ended")
 		case "/length":

@@ -429,7 +429,7 @@ func TestServeHTTP_CallerThatLeftIsCounted(t *testing.T) {
 
 // Calls by the hundred, which wait, are retried, time out and are left, share what is lent to them, and nobody gets another's.
 func TestServeExchange_CallsDoNotMix(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.Timeout = 2 * time.Second })
+	w := newWorld(t, func(c *Config) { c.Timeout = 5 * time.Second })
 	w.deploy(echo, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		switch {

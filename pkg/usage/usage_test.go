@@ -1,6 +1,7 @@
 package usage_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -65,7 +66,7 @@ func endpoint(t testing.TB, serve http.HandlerFunc) function.Endpoint {
 
 func newPuller(t testing.TB, cfg usage.Config, endpoints ...function.Endpoint) *usage.Puller {
 	t.Helper()
-	cfg.Key = key
+	cfg.Key, cfg.Timeout = key, cmp.Or(cfg.Timeout, patience)
 	cfg.Endpoints = func(got function.Ref) []function.Endpoint {
 		if got != ref {
 			t.Errorf("endpoints of %v", got)
@@ -180,7 +181,7 @@ func TestUsage_WithoutTheReplicasThatDoNotTell(t *testing.T) {
 		"no address": {Address: "somewhere", Replica: "hello-odd"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newPuller(t, usage.Config{Timeout: time.Second}, broken, replica(t, of(7, 70), &asked))
+			p := newPuller(t, usage.Config{Timeout: 3 * time.Second}, broken, replica(t, of(7, 70), &asked))
 			began := time.Now()
 			is(t, p, newFunction(t, "1"), 1, 7, 70)
 			if took := time.Since(began); took > patience {

@@ -243,7 +243,7 @@ func TestCommit_ServerStaysAway(t *testing.T) {
 	server := startServer(t)
 	w := newWire(t, server.Socket())
 	// With one connection there is none left on which the dying server could still answer.
-	s := open(t, w.dsn("postgres")+" pool_max_conns=1", postgres.Options{Patience: 300 * time.Millisecond})
+	s := open(t, w.dsn("postgres")+" pool_max_conns=1", postgres.Options{Patience: time.Second})
 	h := testHeap("ledger")
 	if err := s.Create(t.Context(), h); err != nil {
 		t.Fatal(err)
