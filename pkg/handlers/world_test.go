@@ -16,11 +16,11 @@ import (
 	"time"
 
 	"github.com/openfaas/faas-provider/types"
-	"go.uber.org/goleak"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
 	"github.com/dragonchain/dc-provider/pkg/handlers"
 	"github.com/dragonchain/dc-provider/pkg/heapstore/bolt"
+	"github.com/dragonchain/dc-provider/test/leaktest"
 )
 
 func TestMain(m *testing.M) {
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 		runContract()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.VerifyTestMain(m)
 }
 
 const (

@@ -3,8 +3,8 @@ package invoke_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/dragonchain/dc-provider/test/leaktest"
 )
 
 // An invocation starts no goroutine that outlives it.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.VerifyTestMain(m) }

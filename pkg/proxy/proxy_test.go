@@ -20,10 +20,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/dragonchain/dc-provider/pkg/function"
 	"github.com/dragonchain/dc-provider/pkg/http1"
+	"github.com/dragonchain/dc-provider/test/leaktest"
 )
 
 // netHTTPAlone puts net/http in front of the proxies of all tests, instead of package http1: see TestNetHTTPAlone.
@@ -31,7 +30,7 @@ var netHTTPAlone = flag.Bool("nethttp", false, "test ServeHTTP alone")
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	goleak.VerifyTestMain(m)
+	leaktest.VerifyTestMain(m)
 }
 
 // Every test of this package holds for both ways of a call.

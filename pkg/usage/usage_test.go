@@ -16,15 +16,14 @@ import (
 	"testing/fstest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/dragonchain/dc-provider/pkg/function"
 	"github.com/dragonchain/dc-provider/pkg/function/readypush"
 	"github.com/dragonchain/dc-provider/pkg/usage"
 	"github.com/dragonchain/dc-provider/pkg/watchdog"
+	"github.com/dragonchain/dc-provider/test/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.VerifyTestMain(m) }
 
 const patience = 20 * time.Second
 

@@ -225,10 +225,10 @@ func TestErrors(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
-	w := start(t, "exec_timeout=300ms")
+	w := start(t, "exec_timeout=3s")
 	pid := w.post("/", `{"do":"pid"}`).body
 	a := w.post("/", `{"do":"sleep","text":"1h"}`)
-	if f := decode[fault](t, a); a.status != 504 || f.Type != "Sandbox.Timedout" || !strings.HasSuffix(f.Message, "Task timed out after 0.30 seconds") {
+	if f := decode[fault](t, a); a.status != 504 || f.Type != "Sandbox.Timedout" || !strings.HasSuffix(f.Message, "Task timed out after 3.00 seconds") {
 		t.Errorf("%d %+v", a.status, f)
 	}
 	if after := w.post("/", `{"do":"pid"}`).body; after == pid || after == "" {
@@ -309,7 +309,7 @@ func TestPayloadLimit(t *testing.T) {
 }
 
 func TestColdInit(t *testing.T) {
-	w := start(t, "INIT_SLEEP=700ms")
+	w := start(t, "INIT_SLEEP=3s")
 	res, err := http.Get(w.url + "/_/ready")
 	if err != nil {
 		t.Fatal(err)
