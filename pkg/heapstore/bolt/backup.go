@@ -10,7 +10,6 @@ import (
 	"strconv"
 
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/dragonchain/dc-provider/pkg/heapstore"
 )
@@ -27,20 +26,22 @@ func (s *Store) Snapshot(ctx context.Context) (snapshot *os.File, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("copy heap store: %w", err)
 	}
-	err = errors.Join(os.Remove(file.Name()), s.db.View(func(tx *bbolt.Tx) error {
-		_, err := tx.WriteTo(&cancelled{ctx: ctx, to: file})
-		return err
-	}))
-	if err == nil {
+	if err = errors.Join(os.Remove(file.Name()), s.copyTo(&cancelled{ctx: ctx, to: file})); err == nil {
 		_, err = file.Seek(0, io.SeekStart)
 	}
 	if err != nil {
-		if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
-			err = heapstore.ErrClosed
-		}
 		return nil, errors.Join(fmt.Errorf("copy heap store: %w", err), file.Close())
 	}
 	return file, nil
+}
+
+func (s *Store) copyTo(to io.Writer) error {
+	tx, err := s.file.snapshot()
+	if err != nil {
+		return err
+	}
+	_, err = tx.WriteTo(to)
+	return errors.Join(err, tx.Rollback())
 }
 
 // cancelled ends a copy whose reader has gone.
@@ -57,7 +58,7 @@ func (c *cancelled) Write(p []byte) (int, error) {
 }
 
 // Restore makes the file at path of a snapshot. It takes the snapshot only if it is whole: of a schema that Open knows, and
-// without damage. A store that was there is kept beside it, with ".replaced" behind its name, in place of an earlier one; if a
+// without damage. A store that was there is kept beside it with its log, with ".replaced" behind its name, in place of an earlier one; if a
 // process has it open, the error wraps heapstore.ErrLocked and nothing is changed. Until the new file is in its place, under
 // its name, and on the disk, the old one is.
 func Restore(snapshot io.Reader, path string) error {
@@ -89,11 +90,21 @@ func restore(snapshot io.Reader, path string) (err error) {
 		return err
 	}
 	// It is about items of the file that was there.
-	if err = os.Remove(path + begunSuffix); errors.Is(err, os.ErrNotExist) {
-		err = nil
+	err = removeIfThere(path + begunSuffix)
+	if err = errors.Join(err, os.Rename(file.Name(), path)); err != nil {
+		return errors.Join(err, release())
 	}
-	err = errors.Join(err, os.Rename(file.Name(), path))
-	return errors.Join(err, release(), syncFolder(path))
+	// The old file's log goes when the new file is in its place for good. If the power is cut between the two, the log is refused, as it
+	// is of another file; or the snapshot is one of since the last checkpoint, and it makes the old file of it: see putBack.
+	return errors.Join(syncFolder(path), removeIfThere(path+walSuffix), release(), syncFolder(path))
+}
+
+func removeIfThere(path string) error {
+	err := os.Remove(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // checkSnapshot refuses a file that Open would refuse, or that is damaged. It changes nothing in it.
@@ -155,7 +166,10 @@ func setAside(path string) (release func() error, err error) {
 	}
 	// A link and not a rename: if what follows fails, the old file is where it was.
 	aside := path + ".replaced"
-	err = os.Remove(aside)
+	if err := errors.Join(removeIfThere(aside), removeIfThere(aside+walSuffix)); err != nil {
+		return nil, errors.Join(err, old.Close())
+	}
+	err = os.Link(path+walSuffix, aside+walSuffix)
 	if errors.Is(err, os.ErrNotExist) {
 		err = nil
 	}

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -32,7 +30,8 @@ type Options struct {
 
 // Store is a store in one bbolt file, open in one process. It is a heapstore.Store.
 type Store struct {
-	db         *bbolt.DB
+	file       *file
+	db         *bbolt.DB // file's, for reading
 	quotaBytes int64
 	recordAge  time.Duration
 	changes    *driver.Batcher[apply]
@@ -40,7 +39,7 @@ type Store struct {
 }
 
 // apply is a change's part of a transaction. It must have written nothing if it returns an error.
-type apply func(*bbolt.Tx) error
+type apply func(*change) error
 
 // Open opens the store in the file at path, and makes the file if it is absent; its folder must exist. The error wraps
 // heapstore.ErrLocked if another process keeps the file open, and heapstore.ErrSchema if the file holds anything else than
@@ -55,71 +54,31 @@ func Open(path string, options Options) (*Store, error) {
 	if options.QuotaBytes == 0 {
 		options.QuotaBytes = heapstore.DefaultQuotaBytes
 	}
-	db, err := openFile(path, options.LockTimeout)
+	f, err := openFile(path, options.LockTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("open heap store %q: %w", path, err)
 	}
-	s := &Store{db: db, quotaBytes: options.QuotaBytes, recordAge: options.RecordAge}
-	if s.lines, err = loadQueue(db); err != nil {
-		return nil, errors.Join(fmt.Errorf("open heap store %q: %w", path, err), db.Close())
+	s := &Store{file: f, db: f.db, quotaBytes: options.QuotaBytes, recordAge: options.RecordAge}
+	if s.lines, err = loadQueue(f.db); err != nil {
+		return nil, errors.Join(fmt.Errorf("open heap store %q: %w", path, err), f.close())
 	}
 	s.lines.begun = openBegun(path, s.lines.has)
 	s.changes = driver.NewBatcher(s.run)
 	return s, nil
 }
 
-func openFile(path string, lockTimeout time.Duration) (*bbolt.DB, error) {
-	switch {
-	case lockTimeout == 0:
-		lockTimeout = defaultLockTimeout
-	case lockTimeout < 0:
-		// To bbolt 0 means to wait for ever.
-		lockTimeout = 1
-	}
-	// The hash map finds free pages in constant time; the default, a sorted array, gets slow in a large fragmented file.
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType})
-	if err != nil {
-		return nil, openError(err)
-	}
-	if err := errors.Join(prepare(db), syncFolder(path)); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return db, nil
-}
-
-func openError(err error) error {
-	for _, damage := range []error{bolterrors.ErrInvalid, bolterrors.ErrVersionMismatch, bolterrors.ErrChecksum} {
-		if errors.Is(err, damage) {
-			return fmt.Errorf("%w: %w", heapstore.ErrSchema, err)
-		}
-	}
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return heapstore.ErrLocked
-	}
-	return err
-}
-
-// syncFolder makes the file's name durable: bbolt syncs the file it creates, but not the folder that lists it.
-func syncFolder(path string) error {
-	folder, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
-}
-
 // Close is heapstore.Store's.
 func (s *Store) Close() error {
-	// First, while the lock is held that keeps another process from both files.
-	return errors.Join(s.lines.close(), s.db.Close())
+	// First, while the lock is held that keeps another process from all files.
+	return errors.Join(s.lines.close(), s.file.close())
 }
 
 // run makes one transaction of a batch.
 func (s *Store) run(batch []apply, refused []error) error {
-	return s.db.Update(func(tx *bbolt.Tx) error {
+	return s.file.update(func(c *change) error {
 		written := 0
 		for i, apply := range batch {
-			if refused[i] = apply(tx); refused[i] == nil {
+			if refused[i] = apply(c); refused[i] == nil {
 				written++
 			}
 		}
@@ -143,8 +102,8 @@ func (s *Store) Create(ctx context.Context, h heapstore.Heap) error {
 	if there, err := s.exists(h); err != nil || there {
 		return wrap("create heap of", h, err)
 	}
-	err := s.changes.Do(ctx, driver.Size{}, func(tx *bbolt.Tx) error {
-		_, err := heapsOf(tx).CreateBucketIfNotExists(bucketName(h))
+	err := s.changes.Do(ctx, driver.Size{}, func(tx *change) error {
+		_, err := tx.heaps().CreateBucketIfNotExists(bucketName(h))
 		return err
 	})
 	return wrap("create heap of", h, err)
@@ -155,13 +114,13 @@ func (s *Store) Drop(ctx context.Context, h heapstore.Heap) error {
 	if there, err := s.keeps(h); err != nil || !there {
 		return wrap("drop heap of", h, err)
 	}
-	err := s.changes.Do(ctx, driver.Size{}, func(tx *bbolt.Tx) error {
-		for _, all := range []*bbolt.Bucket{heapsOf(tx), callsOf(tx), queueOf(tx)} {
+	err := s.changes.Do(ctx, driver.Size{}, func(tx *change) error {
+		for _, all := range []*bucket{tx.heaps(), tx.calls(), tx.queue()} {
 			if err := all.DeleteBucket(bucketName(h)); err != nil && !errors.Is(err, bolterrors.ErrBucketNotFound) {
 				return err
 			}
 		}
-		return tx.Bucket(ticksBucket).Delete(bucketName(h))
+		return tx.ticks().Delete(bucketName(h))
 	})
 	if err == nil {
 		s.lines.drop(h)
@@ -193,7 +152,7 @@ func (s *Store) Commit(ctx context.Context, h heapstore.Heap, c heapstore.Commit
 		s.left(leaves, nil)
 		return nil
 	}
-	err = s.changes.Do(ctx, driver.Size{Writes: len(writes), Bytes: bytes + len(record)}, func(tx *bbolt.Tx) error {
+	err = s.changes.Do(ctx, driver.Size{Writes: len(writes), Bytes: bytes + len(record)}, func(tx *change) error {
 		if leaves != nil && !there(tx, h, leaves) {
 			return heapstore.ErrLeaseLost
 		}
@@ -222,8 +181,8 @@ func (s *Store) Commit(ctx context.Context, h heapstore.Heap, c heapstore.Commit
 }
 
 // commit is the change that one Commit makes. It refuses before it writes. writes are c's, sorted and each key once.
-func commit(tx *bbolt.Tx, h heapstore.Heap, c heapstore.Commit, writes []heapstore.Write, now time.Time) error {
-	heap := heapsOf(tx).Bucket(bucketName(h))
+func commit(tx *change, h heapstore.Heap, c heapstore.Commit, writes []heapstore.Write, now time.Time) error {
+	heap := tx.heaps().Bucket(bucketName(h))
 	if heap == nil {
 		return heapstore.ErrNoHeap
 	}
@@ -246,15 +205,15 @@ func commit(tx *bbolt.Tx, h heapstore.Heap, c heapstore.Commit, writes []heapsto
 	if err := driver.CheckQuota(int64(heap.Sequence()), after, c.QuotaBytes); err != nil {
 		return err
 	}
-	if err := write(heap, writes, heapsOf(tx).Sequence()+1, driver.Writer(c), now); err != nil {
+	if err := write(heap, writes, tx.heaps().Sequence()+1, driver.Writer(c), now); err != nil {
 		// driver.CheckWrites lets nothing pass that bbolt refuses, and h is a bucket of a writable transaction.
 		panic(fmt.Sprintf("bolt: bbolt refuses a checked key: %v", err))
 	}
-	return errors.Join(heap.SetSequence(uint64(after)), heapsOf(tx).SetSequence(heapsOf(tx).Sequence()+1))
+	return errors.Join(heap.SetSequence(uint64(after)), tx.heaps().SetSequence(tx.heaps().Sequence()+1))
 }
 
 // versionOf returns the version of a key, 0 if it is absent.
-func versionOf(heap *bbolt.Bucket, key string) (uint64, error) {
+func versionOf(heap *bucket, key string) (uint64, error) {
 	found := heap.Get([]byte(key))
 	if found == nil {
 		return 0, nil
@@ -264,7 +223,7 @@ func versionOf(heap *bbolt.Bucket, key string) (uint64, error) {
 }
 
 // sizeAfter returns how many bytes a heap has after writes.
-func sizeAfter(heap *bbolt.Bucket, writes []heapstore.Write) (int64, error) {
+func sizeAfter(heap *bucket, writes []heapstore.Write) (int64, error) {
 	size := int64(heap.Sequence())
 	for _, w := range writes {
 		if !w.Delete {
@@ -281,7 +240,7 @@ func sizeAfter(heap *bbolt.Bucket, writes []heapstore.Write) (int64, error) {
 	return size, nil
 }
 
-func write(heap *bbolt.Bucket, writes []heapstore.Write, version uint64, callID string, now time.Time) (err error) {
+func write(heap *bucket, writes []heapstore.Write, version uint64, callID string, now time.Time) (err error) {
 	for _, w := range writes {
 		if w.Delete {
 			err = heap.Delete([]byte(w.Key))

@@ -1,7 +1,98 @@
 package bolt
 
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"go.etcd.io/bbolt"
+)
+
+// Limit has stores that are opened from now on make checkpoints when their log has so many bytes, and map so much of their file.
+func Limit(walBytes int64, mapped int) { walMaxBytes, mapBytes = walBytes, mapped }
+
+// LimitIn is Limit until a test ends.
+func LimitIn(t testing.TB, walBytes int64, mapped int) {
+	wal, all := walMaxBytes, mapBytes
+	Limit(walBytes, mapped)
+	t.Cleanup(func() { Limit(wal, all) })
+}
+
+// FailSyncs has every sync fail until the test ends or failing is called with nil.
+func FailSyncs(t testing.TB) (failing func(err error)) {
+	data, all := syncData, syncAll
+	var failure error
+	syncData = func(fd int) error {
+		if failure != nil {
+			return failure
+		}
+		return data(fd)
+	}
+	syncAll = func(file *os.File) error {
+		if failure != nil {
+			return failure
+		}
+		return all(file)
+	}
+	t.Cleanup(func() { syncData, syncAll = data, all })
+	return func(err error) { failure = err }
+}
+
+// Abandon closes a store's files as a process leaves them that dies.
+func Abandon(s *Store) error {
+	s.file.mu.Lock()
+	defer s.file.mu.Unlock()
+	return s.file.abandon()
+}
+
+// Epoch and End say where a store's log is.
+func Epoch(s *Store) uint64 { return s.file.wal.head.epoch }
+func End(s *Store) int64    { return s.file.wal.end }
+
+// Dump is all that is in a store's file, its counters too.
+func Dump(s *Store) (string, error) {
+	var b strings.Builder
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		return tx.ForEach(func(name []byte, top *bbolt.Bucket) error { return dump(&b, string(name), top) })
+	})
+	return b.String(), err
+}
+
+func dump(b *strings.Builder, name string, of *bbolt.Bucket) error {
+	fmt.Fprintf(b, "%q %d\n", name, of.Sequence())
+	return of.ForEach(func(key, value []byte) error {
+		if value == nil {
+			return dump(b, name+"/"+string(key), of.Bucket(key))
+		}
+		_, err := fmt.Fprintf(b, "%q %x %x\n", name, key, value)
+		return err
+	})
+}
+
+// Redo makes a transaction of a record's operations.
+func Redo(db *bbolt.DB, ops []byte) error {
+	return db.Update(func(tx *bbolt.Tx) error { return redo(tx, ops) })
+}
+
+// Prepare makes an empty bbolt file a store's.
+func Prepare(db *bbolt.DB) error { return prepare(db) }
+
 // EntryValue is the value in what a key of the file holds.
 func EntryValue(held []byte) ([]byte, error) {
 	e, err := decodeEntry("", held)
 	return e.Value, err
+}
+
+// FailCheckpoints has checkpoints fail as on a disk without room, until failing is called with false or the test ends.
+func FailCheckpoints(t testing.TB) (failing func(bool)) {
+	write := writeFreeList
+	t.Cleanup(func() { writeFreeList = write })
+	return func(on bool) {
+		writeFreeList = write
+		if on {
+			writeFreeList = func(*bbolt.DB, func()) error { return syscall.ENOSPC }
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/dragonchain/dc-provider/pkg/heapstore"
 )
@@ -15,4 +16,23 @@ func lock(file *os.File) error {
 		return heapstore.ErrLocked
 	}
 	return err
+}
+
+// openLocked opens a store's file, and makes it if it is absent, and waits for its lock.
+func openLocked(path string, timeout time.Duration) (*os.File, error) {
+	const pause = 50 * time.Millisecond
+	if timeout == 0 {
+		timeout = defaultLockTimeout
+	}
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for end := time.Now().Add(timeout); ; time.Sleep(pause) {
+		if err := lock(file); err == nil {
+			return file, nil
+		} else if !errors.Is(err, heapstore.ErrLocked) || time.Now().After(end) {
+			return nil, errors.Join(err, file.Close())
+		}
+	}
 }

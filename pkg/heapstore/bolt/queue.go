@@ -49,11 +49,11 @@ func loadQueue(db *bbolt.DB) (*lines, error) {
 }
 
 // putItem writes a new item and returns its id. A function's items are together in a bucket, which goes with the function.
-func putItem(tx *bbolt.Tx, i heapstore.Item) (id uint64, err error) {
-	if id, err = queueOf(tx).NextSequence(); err != nil {
+func putItem(tx *change, i heapstore.Item) (id uint64, err error) {
+	if id, err = tx.queue().NextSequence(); err != nil {
 		return 0, err
 	}
-	items, err := queueOf(tx).CreateBucketIfNotExists(bucketName(i.Function))
+	items, err := tx.queue().CreateBucketIfNotExists(bucketName(i.Function))
 	if err != nil {
 		return 0, err
 	}
@@ -61,7 +61,7 @@ func putItem(tx *bbolt.Tx, i heapstore.Item) (id uint64, err error) {
 }
 
 // putItems is putItem for what a change sends; the ids are set in items.
-func putItems(tx *bbolt.Tx, items []heapstore.Item) (err error) {
+func putItems(tx *change, items []heapstore.Item) (err error) {
 	for n := range items {
 		if items[n].ID, err = putItem(tx, items[n]); err != nil {
 			return err
@@ -89,8 +89,8 @@ func (s *Store) readItem(h heapstore.Heap, id uint64) (item heapstore.Item, dead
 }
 
 // changeItem is an apply that rewrites an item that is there, or deletes it if change returns false.
-func changeItem(tx *bbolt.Tx, h heapstore.Heap, id uint64, absent error, change func(i *heapstore.Item, dead *bool) (stays bool)) error {
-	items := queueOf(tx).Bucket(bucketName(h))
+func changeItem(tx *change, h heapstore.Heap, id uint64, absent error, change func(i *heapstore.Item, dead *bool) (stays bool)) error {
+	items := tx.queue().Bucket(bucketName(h))
 	if items == nil {
 		return absent
 	}
@@ -110,13 +110,13 @@ func changeItem(tx *bbolt.Tx, h heapstore.Heap, id uint64, absent error, change 
 
 // Enqueue is heapstore.Queue's.
 func (s *Store) Enqueue(ctx context.Context, item heapstore.Item, bounds heapstore.QueueBounds) error {
-	err := s.enqueue(ctx, item, bounds, func(tx *bbolt.Tx) (id uint64, err error) { return putItem(tx, item) })
+	err := s.enqueue(ctx, item, bounds, func(tx *change) (id uint64, err error) { return putItem(tx, item) })
 	return wrap("queue an invocation of", item.Function, err)
 }
 
 // enqueue makes room for an item, has put write it, and takes it in, unless put gives it no id.
 func (s *Store) enqueue(
-	ctx context.Context, item heapstore.Item, bounds heapstore.QueueBounds, put func(tx *bbolt.Tx) (id uint64, err error),
+	ctx context.Context, item heapstore.Item, bounds heapstore.QueueBounds, put func(tx *change) (id uint64, err error),
 ) error {
 	if err := driver.CheckHeap(item.Function); err != nil {
 		return err
@@ -128,7 +128,7 @@ func (s *Store) enqueue(
 		}
 		if wait == nil {
 			var id uint64
-			err = s.changes.Do(ctx, driver.Size{Writes: 1, Bytes: len(item.Payload)}, func(tx *bbolt.Tx) (err error) {
+			err = s.changes.Do(ctx, driver.Size{Writes: 1, Bytes: len(item.Payload)}, func(tx *change) (err error) {
 				id, err = put(tx)
 				return err
 			})
@@ -150,16 +150,16 @@ func (s *Store) enqueue(
 func (s *Store) Tick(ctx context.Context, item heapstore.Item, at time.Time) error {
 	h, name := item.Function, bucketName(item.Function)
 	if item.Payload == nil {
-		err := s.changes.Do(ctx, driver.Size{Writes: 1}, func(tx *bbolt.Tx) error {
-			if ticks := tx.Bucket(ticksBucket); ticks.Get(name) == nil {
+		err := s.changes.Do(ctx, driver.Size{Writes: 1}, func(tx *change) error {
+			if ticks := tx.ticks(); ticks.Get(name) == nil {
 				return ticks.Put(name, tick(at, 0))
 			}
 			return function.Existsf("the clock was set before")
 		})
 		return wrap("set the clock of", h, err)
 	}
-	err := s.enqueue(ctx, item, heapstore.QueueBounds{}, func(tx *bbolt.Tx) (id uint64, err error) {
-		ticks := tx.Bucket(ticksBucket)
+	err := s.enqueue(ctx, item, heapstore.QueueBounds{}, func(tx *change) (id uint64, err error) {
+		ticks := tx.ticks()
 		if before := ticks.Get(name); before != nil {
 			if int64(binary.BigEndian.Uint64(before)) >= at.UnixNano() {
 				return 0, function.Existsf("this tick has been")
@@ -182,8 +182,8 @@ func tick(at time.Time, id uint64) []byte {
 }
 
 // waits reports whether an item is in the file and no dead letter.
-func waits(tx *bbolt.Tx, h heapstore.Heap, id uint64) bool {
-	items := queueOf(tx).Bucket(bucketName(h))
+func waits(tx *change, h heapstore.Heap, id uint64) bool {
+	items := tx.queue().Bucket(bucketName(h))
 	if items == nil {
 		return false
 	}
@@ -244,7 +244,7 @@ func (s *Store) Settle(ctx context.Context, h heapstore.Heap, lease heapstore.Le
 	again := !settled.Again.IsZero()
 	var gone []uint64
 	size := driver.Size{Writes: 1 + len(send), Bytes: int(e.bytes)}
-	err := s.changes.Do(ctx, size, func(tx *bbolt.Tx) error {
+	err := s.changes.Do(ctx, size, func(tx *change) error {
 		if e.turn == nil {
 			err := changeItem(tx, h, e.id, heapstore.ErrLeaseLost, func(i *heapstore.Item, dead *bool) bool {
 				i.Attempts, i.Reason, *dead = settled.Attempts, settled.Reason, settled.Bury
@@ -262,7 +262,7 @@ func (s *Store) Settle(ctx context.Context, h heapstore.Heap, lease heapstore.Le
 				gone = dead[:len(dead)+1-heapstore.MaxDeadLetters]
 			}
 			for _, id := range gone {
-				if err := queueOf(tx).Bucket(bucketName(h)).Delete(itemKey(id)); err != nil {
+				if err := tx.queue().Bucket(bucketName(h)).Delete(itemKey(id)); err != nil {
 					return err
 				}
 			}
@@ -350,14 +350,14 @@ func (s *Store) DeadLetter(ctx context.Context, h heapstore.Heap, id uint64) (he
 // Replay is heapstore.Queue's.
 func (s *Store) Replay(ctx context.Context, h heapstore.Heap, id uint64) error {
 	var item heapstore.Item
-	err := s.changes.Do(ctx, driver.Size{Writes: 2}, func(tx *bbolt.Tx) error {
+	err := s.changes.Do(ctx, driver.Size{Writes: 2}, func(tx *change) error {
 		err := s.unbury(tx, h, id, &item)
 		if err != nil {
 			return err
 		}
 		if item.Kind == function.ItemInvocation && s.lines.waits(h, item.CallID) {
 			return errors.Join(function.Existsf("an invocation with this call id waits already"),
-				queueOf(tx).Bucket(bucketName(h)).Put(itemKey(id), driver.EncodeItem(item, true)))
+				tx.queue().Bucket(bucketName(h)).Put(itemKey(id), driver.EncodeItem(item, true)))
 		}
 		item.Due, item.Attempts, item.Reason = time.Now(), 0, ""
 		item.ID, err = putItem(tx, item)
@@ -373,7 +373,7 @@ func (s *Store) Replay(ctx context.Context, h heapstore.Heap, id uint64) error {
 // Discard is heapstore.Queue's.
 func (s *Store) Discard(ctx context.Context, h heapstore.Heap, id uint64) error {
 	var item heapstore.Item
-	err := s.changes.Do(ctx, driver.Size{Writes: 1}, func(tx *bbolt.Tx) error { return s.unbury(tx, h, id, &item) })
+	err := s.changes.Do(ctx, driver.Size{Writes: 1}, func(tx *change) error { return s.unbury(tx, h, id, &item) })
 	if err == nil {
 		s.lines.exhume(h, id)
 	}
@@ -381,7 +381,7 @@ func (s *Store) Discard(ctx context.Context, h heapstore.Heap, id uint64) error 
 }
 
 // unbury deletes a dead letter from the file and returns it.
-func (s *Store) unbury(tx *bbolt.Tx, h heapstore.Heap, id uint64, item *heapstore.Item) error {
+func (s *Store) unbury(tx *change, h heapstore.Heap, id uint64, item *heapstore.Item) error {
 	wrong := false
 	err := changeItem(tx, h, id, heapstore.ErrNoItem, func(i *heapstore.Item, dead *bool) bool {
 		*item, wrong = *i, !*dead
@@ -404,18 +404,18 @@ func (s *Store) leaves(c heapstore.Commit) (e *entry, send []heapstore.Item, err
 }
 
 // there reports whether an entry is still in the queue.
-func there(tx *bbolt.Tx, h heapstore.Heap, e *entry) bool {
+func there(tx *change, h heapstore.Heap, e *entry) bool {
 	if e.turn != nil {
 		return true
 	}
-	items := queueOf(tx).Bucket(bucketName(h))
+	items := tx.queue().Bucket(bucketName(h))
 	return items != nil && items.Get(itemKey(e.id)) != nil
 }
 
 // leave takes an entry that is there out of the file's queue, and puts in what is sent.
-func leave(tx *bbolt.Tx, h heapstore.Heap, e *entry, send []heapstore.Item) error {
+func leave(tx *change, h heapstore.Heap, e *entry, send []heapstore.Item) error {
 	if e != nil && e.turn == nil {
-		if err := queueOf(tx).Bucket(bucketName(h)).Delete(itemKey(e.id)); err != nil {
+		if err := tx.queue().Bucket(bucketName(h)).Delete(itemKey(e.id)); err != nil {
 			return err
 		}
 	}

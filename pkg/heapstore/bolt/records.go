@@ -48,15 +48,15 @@ func (s *Store) Recorded(ctx context.Context, h heapstore.Heap, callID string) (
 // entryHead is the length of what an entry of the log has before the call id: its time and the id's length.
 const entryHead = 8 + 2
 
-func isRecorded(tx *bbolt.Tx, h heapstore.Heap, callID string) bool {
-	calls := callsOf(tx).Bucket(bucketName(h))
+func isRecorded(tx *change, h heapstore.Heap, callID string) bool {
+	calls := tx.calls().Bucket(bucketName(h))
 	return calls != nil && calls.Bucket(idsBucket).Get([]byte(callID)) != nil
 }
 
 // record adds an entry to a heap's log and deletes the oldest ones if it holds too much. The sequence of the ids' bucket is
 // the sum of the entries' bytes, that of the log's the number of the last entry.
-func (s *Store) record(tx *bbolt.Tx, h heapstore.Heap, callID string, encoded []byte, now time.Time) error {
-	calls, err := callsOf(tx).CreateBucketIfNotExists(bucketName(h))
+func (s *Store) record(tx *change, h heapstore.Heap, callID string, encoded []byte, now time.Time) error {
+	calls, err := tx.calls().CreateBucketIfNotExists(bucketName(h))
 	if err != nil {
 		return err
 	}
@@ -90,9 +90,9 @@ func (s *Store) record(tx *bbolt.Tx, h heapstore.Heap, callID string, encoded []
 }
 
 // trim deletes the oldest entries of a log that are too old or too many, and always leaves the newest.
-func (s *Store) trim(ids, log *bbolt.Bucket, now time.Time) error {
+func (s *Store) trim(ids, log *bucket, now time.Time) error {
 	for range trimAtOnce {
-		number, entry := log.Cursor().First()
+		number, entry := log.First()
 		first, last := binary.BigEndian.Uint64(number), log.Sequence()
 		old := now.Sub(time.Unix(0, int64(binary.BigEndian.Uint64(entry)))) > s.recordAge
 		if first == last || !old && last-first < heapstore.MaxRecords && ids.Sequence() <= heapstore.MaxRecordBytes {

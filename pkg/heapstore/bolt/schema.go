@@ -11,11 +11,12 @@ import (
 )
 
 // schemaVersion is the number of the layout that doc.go draws.
-const schemaVersion = 4
+const schemaVersion = 5
 
 var (
 	metaBucket  = []byte("meta")
 	schemaKey   = []byte("schema")
+	logKey      = []byte("log")
 	heapsBucket = []byte("heaps")
 	callsBucket = []byte("calls")
 )
@@ -28,7 +29,7 @@ func prepare(db *bbolt.DB) error {
 		return err
 	case found == strconv.Itoa(schemaVersion):
 		return nil
-	case found == "1", found == "2", found == "3":
+	case found == "1", found == "2", found == "3", found == "4":
 		return db.Update(func(tx *bbolt.Tx) error { return migrate(tx, found) })
 	case found != "":
 		return fmt.Errorf("%w: the file has schema %q, this version of the program knows schema %d", heapstore.ErrSchema, found, schemaVersion)
@@ -47,14 +48,14 @@ func prepare(db *bbolt.DB) error {
 	})
 }
 
-// migrate brings a file of schema 1, 2 or 3 to this one.
+// migrate brings a file of an older schema to this one.
 func migrate(tx *bbolt.Tx, found string) error {
 	for _, name := range [][]byte{callsBucket, queueBucket, ticksBucket} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return err
 		}
 	}
-	if found != "3" {
+	if found == "1" || found == "2" {
 		if err := startVersions(tx); err != nil {
 			return err
 		}

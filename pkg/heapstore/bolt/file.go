@@ -1,0 +1,409 @@
+package bolt
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/dragonchain/dc-provider/pkg/heapstore"
+)
+
+// When a checkpoint is made: when the log has so many bytes, which take seconds to be done again, or when the pages that are kept for
+// the last checkpoint are so many and a part of the file, after a bucket was deleted or anyhow.
+const (
+	keptPagesDropped = 256
+	keptPages        = 16 << 10
+)
+
+var walMaxBytes int64 = 64 << 20
+
+// mapBytes is the address space that the file is given from the start. It takes no memory. A file that is larger is mapped anew as it
+// grows, which takes a checkpoint.
+var mapBytes = 1 << (28 + 4*(^uint(0)>>63))
+
+// file is bbolt's file with a log in front of it. Reads go to bbolt, which has every commit; only what is needed to do the last ones
+// again is synced when they are made. See doc.go, "How a commit gets to the disk".
+type file struct {
+	db  *bbolt.DB
+	raw *os.File // bbolt's own, which closes it
+
+	mu  sync.Mutex // held while a transaction or a checkpoint is made
+	wal *wal
+	// pin is a transaction that reads the last checkpoint: as long as it lasts, bbolt leaves alone what the checkpoint reaches.
+	pin *bbolt.Tx
+	// mapped is how much of the file bbolt has mapped at least. It cannot map more while there is a pin.
+	mapped int64
+	change change
+	// late is why the last checkpoint was not made, put how much longer the log has become since it was tried.
+	late error
+	put  int64
+	// broken is why nothing can be written any more.
+	broken error
+	closed bool
+}
+
+func openFile(path string, lockTimeout time.Duration) (f *file, err error) {
+	raw, err := openLocked(path, lockTimeout)
+	if err != nil {
+		return nil, err
+	}
+	return openRaw(raw, path)
+}
+
+// openRaw opens the file that is open and locked already, and closes it in the end.
+func openRaw(raw *os.File, path string) (f *file, err error) {
+	f = &file{raw: raw}
+	if f.wal, err = openWAL(path + walSuffix); err != nil {
+		return nil, errors.Join(err, raw.Close())
+	}
+	live := f.wal != nil && f.wal.head.live
+	if live {
+		if err := f.wal.head.putBack(raw); err != nil {
+			return nil, errors.Join(err, f.wal.close(), raw.Close())
+		}
+	}
+	if err := f.openBolt(); err != nil { // which closes raw
+		if f.wal != nil {
+			err = errors.Join(err, f.wal.close())
+		}
+		return nil, err
+	}
+	if live {
+		err = f.recover()
+	} else {
+		err = f.start(path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.abandon())
+	}
+	return f, nil
+}
+
+func (f *file) openBolt() (err error) {
+	f.db, err = bbolt.Open(f.raw.Name(), 0o600, &bbolt.Options{
+		OpenFile: func(string, int, os.FileMode) (*os.File, error) { return f.raw, nil },
+		// The hash map finds free pages in constant time; the default, a sorted array, gets slow in a large fragmented file.
+		FreelistType:    bbolt.FreelistMapType,
+		InitialMmapSize: mapBytes,
+		// It would sync the whole file each time it grows. Checkpoints sync it with its size.
+		NoGrowSync: true,
+	})
+	if err != nil {
+		return openError(err)
+	}
+	// So that bbolt refuses what it would need a larger map for, and nothing else: see bind.
+	f.db.AllocSize = f.db.Info().PageSize
+	info, err := f.raw.Stat()
+	if err != nil {
+		return errors.Join(err, f.db.Close())
+	}
+	f.mapped = mapSize(max(info.Size(), int64(mapBytes)))
+	return nil
+}
+
+// mapSize is how much bbolt maps of a file.
+func mapSize(bytes int64) int64 {
+	const most = 1 << 30
+	for size := int64(1 << 15); size <= most; size *= 2 {
+		if bytes <= size {
+			return size
+		}
+	}
+	return (bytes + most - 1) / most * most
+}
+
+// start begins a log beside a file that stands alone.
+func (f *file) start(path string) error {
+	if err := prepare(f.db); err != nil {
+		return err
+	}
+	err := errors.Join(f.name(), syncFolder(path)) // bbolt syncs the file that it makes, but not the folder that lists it
+	if err == nil && f.wal == nil {
+		f.wal, err = createWAL(path + walSuffix)
+	}
+	if err != nil {
+		return err
+	}
+	return f.mark(true)
+}
+
+// name gives the log a name that no other has, in a bucket that is on the first page of all: see sumRoots.
+func (f *file) name() error {
+	return f.db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(metaBucket).Put(logKey, []byte(rand.Text()))
+	})
+}
+
+// recover does again what was committed since the checkpoint to which the file was taken back.
+func (f *file) recover() (err error) {
+	if f.pin, err = f.db.Begin(false); err != nil {
+		return err
+	}
+	f.bind()
+	if err := prepare(f.db); err != nil {
+		return err
+	}
+	var records [][]byte
+	if err := f.wal.read(func(ops []byte) error {
+		records = append(records, ops)
+		return nil
+	}); err != nil {
+		return err
+	}
+	const atOnce = 4 << 20
+	for len(records) > 0 {
+		n := 0
+		for size := 0; n < len(records) && size < atOnce; n++ {
+			size += len(records[n])
+		}
+		err := f.redo(records[:n], func() {})
+		if errors.Is(err, bolterrors.ErrMaxSizeReached) {
+			return f.redoUnbound(records) // all of them: the log ends with the pin
+		}
+		if err != nil {
+			return err
+		}
+		records = records[n:]
+	}
+	return f.checkpoint(true)
+}
+
+// bind has bbolt write without a sync, and without the list of free pages, which a checkpoint writes; and has it refuse to map more of
+// the file, for which it would wait for the pin to end.
+func (f *file) bind() {
+	f.db.NoSync, f.db.NoFreelistSync, f.db.MaxSize = true, true, int(f.mapped)
+}
+
+// redo makes a transaction of records. before is called at its end.
+func (f *file) redo(records [][]byte, before func()) error {
+	return f.db.Update(func(tx *bbolt.Tx) error {
+		for _, ops := range records {
+			if err := redo(tx, ops); err != nil {
+				return err
+			}
+		}
+		before()
+		return nil
+	})
+}
+
+// redoUnbound is redo when bbolt needs a larger map, which makes a checkpoint. The pin may end behind the transaction's begin: what it may
+// write over was known then.
+func (f *file) redoUnbound(records [][]byte) error {
+	if err := f.redo(records, f.unbind); err != nil {
+		return err
+	}
+	return f.mark(true)
+}
+
+// unbind ends the pin, so that bbolt can map more of the file. The transaction that is under way is to be a checkpoint.
+func (f *file) unbind() {
+	f.db.MaxSize, f.db.NoFreelistSync = 0, false
+	f.unpin()
+}
+
+func (f *file) unpin() {
+	if f.pin != nil {
+		_ = f.pin.Rollback() // which gives an error if it has ended
+		f.pin = nil
+	}
+}
+
+// update makes a transaction of what do changes, and returns when it is durable. If do changes nothing, there is none.
+func (f *file) update(do func(c *change) error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.broken != nil {
+		return f.broken
+	}
+	defer f.change.end()
+	logged := false
+	err := f.db.Update(func(tx *bbolt.Tx) error {
+		f.change.begin(tx)
+		if err := do(&f.change); err != nil {
+			return err
+		}
+		if f.change.empty() {
+			return errNothingWritten
+		}
+		// Before bbolt commits: nobody reads what a power cut may take back.
+		err := f.wal.append(f.change.ops)
+		logged = err == nil
+		return err
+	})
+	switch {
+	case errors.Is(err, errNothingWritten):
+		return nil
+	case logged && errors.Is(err, bolterrors.ErrMaxSizeReached):
+		return f.redoLogged()
+	case logged && err != nil:
+		return f.takeBack(err)
+	case err != nil:
+		return f.check(err)
+	}
+	return f.checkpointIfDue()
+}
+
+// redoLogged makes the transaction whose record is in the log and for which bbolt needs a larger map.
+func (f *file) redoLogged() error {
+	err := f.redoUnbound([][]byte{f.change.ops[frameBytes:]})
+	if err == nil || f.broken != nil {
+		return err
+	}
+	err = f.takeBack(err)
+	if f.pin == nil && f.broken == nil {
+		// The next transaction would write over the last checkpoint.
+		err = errors.Join(err, f.mark(true))
+	}
+	return err
+}
+
+// takeBack makes the record of a transaction that bbolt did not take one that never was, so that err is the truth.
+func (f *file) takeBack(err error) error {
+	return errors.Join(err, f.check(f.wal.takeBack(f.change.ops)))
+}
+
+// check looks whether an error is one after which nothing can be written any more: what a disk says that it could not sync may be there
+// or not, and a sync that succeeds later says nothing of it.
+func (f *file) check(err error) error {
+	if errors.Is(err, errSync) && f.broken == nil {
+		f.broken = fmt.Errorf("nothing is written until the store is opened again: %w", err)
+	}
+	return errors.Join(err, f.late)
+}
+
+// checkpointIfDue makes a checkpoint when it is time. What was committed is durable whatever comes of it: if the disk has no room, it
+// is tried again, and the log grows meanwhile.
+func (f *file) checkpointIfDue() error {
+	kept := int64(f.db.Stats().PendingPageN)
+	due := f.wal.end-walStart > f.put+walMaxBytes || f.change.drops && kept > keptPagesDropped ||
+		kept > keptPages && kept*2 > f.change.pages
+	if !due {
+		return nil
+	}
+	f.late, f.put = nil, 0
+	if err := f.checkpoint(true); err != nil {
+		f.late, f.put = fmt.Errorf("make a checkpoint: %w", err), f.wal.end-walStart
+	}
+	return nil
+}
+
+// checkpoint puts all into bbolt's file, and starts the log anew.
+func (f *file) checkpoint(live bool) error {
+	f.db.NoFreelistSync = false
+	err := writeFreeList(f.db, func() {})
+	if errors.Is(err, bolterrors.ErrMaxSizeReached) {
+		if err := writeFreeList(f.db, f.unbind); err != nil {
+			return errors.Join(err, f.mark(true)) // see redoLogged
+		}
+		return f.mark(live)
+	}
+	f.db.NoFreelistSync = true
+	if err != nil {
+		return err
+	}
+	return f.mark(live)
+}
+
+// writeFreeList makes a transaction that writes nothing else. It is a variable for tests' sake.
+var writeFreeList = func(db *bbolt.DB, before func()) error {
+	return db.Update(func(*bbolt.Tx) error {
+		before()
+		return nil
+	})
+}
+
+// mark makes bbolt's file as it is a checkpoint. If that fails, nothing can be written any more.
+func (f *file) mark(live bool) (err error) {
+	defer func() {
+		if err != nil {
+			f.broken = fmt.Errorf("nothing is written until the store is opened again: %w", err)
+		}
+	}()
+	if err := syncAll(f.raw); err != nil {
+		return fmt.Errorf("%w: %w", errSync, err)
+	}
+	pin, err := f.db.Begin(false)
+	if err != nil {
+		return err
+	}
+	h, pageSize := head{live: live}, int64(f.db.Info().PageSize)
+	if err = h.take(f.raw, pageSize, pin.ID()); err == nil {
+		err = f.wal.begin(h)
+	}
+	if err != nil {
+		return errors.Join(err, pin.Rollback())
+	}
+	// Only now: until the head is on the disk, the last checkpoint is what a power cut leaves.
+	f.unpin()
+	f.pin = pin
+	f.mapped = max(f.mapped, mapSize(pin.Size()+pageSize))
+	f.bind()
+	return nil
+}
+
+// snapshot begins to read a checkpoint. With the list of free pages in it a copy can be looked through for damage.
+func (f *file) snapshot() (*bbolt.Tx, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, heapstore.ErrClosed
+	}
+	if f.broken != nil {
+		return nil, f.broken
+	}
+	if err := f.checkpoint(true); err != nil {
+		return nil, err
+	}
+	return f.db.Begin(false)
+}
+
+// close leaves a file that stands alone, if it can.
+func (f *file) close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	var err error
+	if f.broken == nil {
+		err = f.checkpoint(false)
+	}
+	return errors.Join(err, f.abandon())
+}
+
+// abandon closes the files as they are.
+func (f *file) abandon() error {
+	f.closed = true
+	f.unpin()
+	err := f.db.Close()
+	if f.wal != nil {
+		err = errors.Join(err, f.wal.close())
+	}
+	return err
+}
+
+func openError(err error) error {
+	for _, damage := range []error{bolterrors.ErrInvalid, bolterrors.ErrVersionMismatch, bolterrors.ErrChecksum} {
+		if errors.Is(err, damage) {
+			return fmt.Errorf("%w: %w", heapstore.ErrSchema, err)
+		}
+	}
+	return err
+}
+
+// syncFolder makes a file's name durable.
+func syncFolder(path string) error {
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
