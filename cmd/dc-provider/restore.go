@@ -14,7 +14,8 @@ const restoreHelp = `dc-provider restore makes the heaps' file of a backup, whic
   curl -fu USER:PASSWORD http://GATEWAY/heap-backup >heap.db
   dc-provider restore -store bolt:/var/lib/dc-provider/heap.db <heap.db
 
-No provider may be running on the file. The one that was there is kept, with .replaced behind its name.
+No provider may be running on the file. The one that was there is kept, with .replaced behind its name, and its log .wal with
+.replaced.wal: if the provider was killed, the two go together.
 
 Flags:
 `

@@ -1,9 +1,10 @@
-// Package bolt is the embedded store: one bbolt file, open in one process.
+// Package bolt is the embedded store: one bbolt file with a log in front of it, open in one process.
 //
-// # Layout of the file, schema 4
+// # Layout of the file, schema 5
 //
 //	meta                              bucket
-//	└── schema                        the schema's number in decimal: "4"
+//	├── schema                        the schema's number in decimal: "5"
+//	└── log                           the name of the log, a new one each time that the store is opened after it was closed in order
 //	heaps                             bucket; its sequence is the version of the last commit that wrote to any heap
 //	└── <namespace>/<name>/<id>       bucket, one for each heap; its bbolt sequence is the sum of all its keys' and
 //	    │                             values' bytes, which the quota is held against: it changes in the same
@@ -30,8 +31,9 @@
 // the file is what makes them this process's alone. Which items are leased is noted in a file beside it (see begun), so that it
 // shows at which of them a process died.
 //
-// Schema 3 had no queue and no ticks, schema 1 no calls. Up to schema 2 a key held its value alone, which was JSON and so is told from an entry of today by its
-// first byte: it stays as it is until it is written again. Each commit deletes some of the oldest entries if they are too old or too many.
+// Schema 4 had no log beside it, schema 3 no queue and no ticks, schema 1 no calls. Up to schema 2 a key held its value alone, which was
+// JSON and so is told from an entry of today by its first byte: it stays as it is until it is written again. Each commit deletes some of
+// the oldest entries if they are too old or too many.
 //
 // None of the three parts of a heap's name can contain a slash, so no two heaps share a bucket.
 //
@@ -39,11 +41,42 @@
 // Open gets a step that rewrites schema n as n+1 and sets the number in the same transaction, so that a crash leaves either
 // the old layout or the new one. A file never goes back to an older schema.
 //
+// # How a commit gets to the disk
+//
+//	batch ─► changed in bbolt's transaction, and noted ─► FILE.wal: one write, one sync ─► bbolt commits, with no sync ─► read, answered
+//	                                                          │                                │
+//	                                                          └─► error: rolled back           └─► error: taken out of the log
+//	now and then, and at Close: a checkpoint
+//	bbolt's list of free pages written ─► file synced ─► its meta page in the log's head, synced ─► log begun anew
+//
+// bbolt alone syncs twice for each transaction, and many scattered pages. So it syncs nothing here: a transaction is durable because what it
+// did is in the log (see ops.go and wal.go for their layout), and bbolt's file, which the page cache always has whole and new, may be torn
+// by a power cut anywhere but in what the last checkpoint reaches. That is kept by a transaction which reads the checkpoint as long as it is
+// the last: bbolt uses none of the pages again that an open transaction reads. So the file grows, between two checkpoints, by no more than
+// the pages that the first has and that change.
+//
+// Open takes the file back to the last checkpoint, whether the process died or the power went, by putting its meta page where bbolt looks for
+// it, and does the log's records again, up to the first that is not whole or not the next. It begins with a checkpoint. Close makes
+// one and says in the log that the file stands alone.
+//
+// bbolt waits for all that read when it maps more of its file, and would wait for the checkpoint's transaction for ever. So it is told
+// not to (MaxSize), has 4 GiB mapped from the start, and when that is not enough its transaction is made again, without that of the
+// checkpoint, and is the next checkpoint.
+//
+// A checkpoint is made when the log has 64 MiB, or when many pages wait for one. The log is made larger as needed, and keeps its size.
+//
+// # What belongs together
+//
+// While the store is open, and after it was not closed in order, FILE is nothing without FILE.wal: they are copied, moved and deleted
+// together, and no other program may write to FILE (a bbolt that writes would use the checkpoint's pages). A log that is damaged, or not
+// the file's, is refused with heapstore.ErrSchema, and nothing is touched. After a Close, FILE is all there is to it. A snapshot stands
+// alone too. Restore takes the log away with the file that it replaces.
+//
 // # Guarantees
 //
 // Those of package heapstore, whether the process dies or the machine's power goes, as far as the disk has what it says it has
-// synced. After an error of the disk a commit is not there, unless the last step of all failed, the
-// sync: then it may show when the file is opened again.
+// synced. After an error of the disk a commit is not there, unless a sync failed: then it may show when the file is opened again, and
+// the store writes nothing more until it is, since such a disk may have lost anything of what it was given; it can be read meanwhile.
 //
 // # Sources
 //

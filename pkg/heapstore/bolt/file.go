@@ -20,6 +20,8 @@ import (
 const (
 	keptPagesDropped = 256
 	keptPages        = 16 << 10
+	// keptCommits is about how many transactions may have pages that are kept: bbolt looks through them at each one.
+	keptCommits = 2 << 10
 )
 
 var walMaxBytes int64 = 64 << 20
@@ -41,6 +43,8 @@ type file struct {
 	// mapped is how much of the file bbolt has mapped at least. It cannot map more while there is a pin.
 	mapped int64
 	change change
+	// commits is how many were made since the last checkpoint.
+	commits int64
 	// late is why the last checkpoint was not made, put how much longer the log has become since it was tried.
 	late error
 	put  int64
@@ -283,8 +287,9 @@ func (f *file) check(err error) error {
 // is tried again, and the log grows meanwhile.
 func (f *file) checkpointIfDue() error {
 	kept := int64(f.db.Stats().PendingPageN)
-	due := f.wal.end-walStart > f.put+walMaxBytes || f.change.drops && kept > keptPagesDropped ||
-		kept > keptPages && kept*2 > f.change.pages
+	f.commits++
+	due := f.wal.end-walStart > f.put+walMaxBytes || f.late == nil && (f.change.drops && kept > keptPagesDropped ||
+		kept > keptPages && kept*2 > f.change.pages || kept > keptCommits && f.commits > keptCommits)
 	if !due {
 		return nil
 	}
@@ -343,7 +348,7 @@ func (f *file) mark(live bool) (err error) {
 	}
 	// Only now: until the head is on the disk, the last checkpoint is what a power cut leaves.
 	f.unpin()
-	f.pin = pin
+	f.pin, f.commits = pin, 0
 	f.mapped = max(f.mapped, mapSize(pin.Size()+pageSize))
 	f.bind()
 	return nil
