@@ -43,8 +43,9 @@ type file struct {
 	// mapped is how much of the file bbolt has mapped at least. It cannot map more while there is a pin.
 	mapped int64
 	change change
-	// commits is how many were made since the last checkpoint.
+	// commits is how many were made since the last checkpoint. dropped is set when the last one deleted so much that one is due.
 	commits int64
+	dropped bool
 	// late is why the last checkpoint was not made, put how much longer the log has become since it was tried.
 	late error
 	put  int64
@@ -224,6 +225,9 @@ func (f *file) unpin() {
 func (f *file) update(do func(c *change) error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.broken == nil && f.dropped && !f.closed {
+		f.tryCheckpoint()
+	}
 	if f.broken != nil {
 		return f.broken
 	}
@@ -252,7 +256,8 @@ func (f *file) update(do func(c *change) error) error {
 	case err != nil:
 		return f.check(err)
 	}
-	return f.checkpointIfDue()
+	f.checkpointIfDue()
+	return nil
 }
 
 // redoLogged makes the transaction whose record is in the log and for which bbolt needs a larger map.
@@ -283,21 +288,24 @@ func (f *file) check(err error) error {
 	return errors.Join(err, f.late)
 }
 
-// checkpointIfDue makes a checkpoint when it is time. What was committed is durable whatever comes of it: if the disk has no room, it
-// is tried again, and the log grows meanwhile.
-func (f *file) checkpointIfDue() error {
-	kept := int64(f.db.Stats().PendingPageN)
+// checkpointIfDue makes a checkpoint when it is time. What was committed is durable whatever comes of it.
+func (f *file) checkpointIfDue() {
 	f.commits++
-	due := f.wal.end-walStart > f.put+walMaxBytes || f.late == nil && (f.change.drops && kept > keptPagesDropped ||
-		kept > keptPages && kept*2 > f.change.pages || kept > keptCommits && f.commits > keptCommits)
-	if !due {
-		return nil
+	kept := int64(f.db.Stats().PendingPageN)
+	// Whoever deleted a large bucket need not wait for it; whoever comes next finds the space.
+	f.dropped = f.change.drops && kept > keptPagesDropped
+	if f.wal.end-walStart > f.put+walMaxBytes ||
+		f.late == nil && (kept > keptPages && kept*2 > f.change.pages || kept > keptCommits && f.commits > keptCommits) {
+		f.tryCheckpoint()
 	}
-	f.late, f.put = nil, 0
+}
+
+// tryCheckpoint makes a checkpoint. If the disk has no room, the log grows for a while before it is tried again.
+func (f *file) tryCheckpoint() {
+	f.late, f.put, f.dropped = nil, 0, false
 	if err := f.checkpoint(true); err != nil {
 		f.late, f.put = fmt.Errorf("make a checkpoint: %w", err), f.wal.end-walStart
 	}
-	return nil
 }
 
 // checkpoint puts all into bbolt's file, and starts the log anew.

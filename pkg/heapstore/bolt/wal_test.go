@@ -403,7 +403,7 @@ func TestLog_BeyondTheMap(t *testing.T) {
 		})
 	}
 	value := func(n int) string { return fmt.Sprint(n, strings.Repeat("x", 20<<10)) }
-	for n := range 200 {
+	for n := range 80 {
 		put(t, s, fmt.Sprint("k", n), value(n))
 	}
 	close(done)
@@ -413,7 +413,7 @@ func TestLog_BeyondTheMap(t *testing.T) {
 	other := filepath.Join(t.TempDir(), "heap.db")
 	bolt.Limit(64<<20, 1<<30)
 	o := openPath(t, other)
-	for n := range 200 {
+	for n := range 80 {
 		put(t, o, fmt.Sprint("k", n), value(n))
 	}
 	if bolt.Epoch(o) != 1 {
@@ -423,7 +423,7 @@ func TestLog_BeyondTheMap(t *testing.T) {
 	bolt.Limit(64<<20, 1<<15)
 	for _, path := range []string{path, other} {
 		s := openStore(t, path, bolt.Options{})
-		for n := range 200 {
+		for n := range 80 {
 			wantKey(t, s, fmt.Sprint("k", n), value(n))
 		}
 	}
