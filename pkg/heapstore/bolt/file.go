@@ -357,7 +357,8 @@ func (f *file) mark(live bool) (err error) {
 	// Only now: until the head is on the disk, the last checkpoint is what a power cut leaves.
 	f.unpin()
 	f.pin, f.commits = pin, 0
-	f.mapped = max(f.mapped, mapSize(pin.Size()+pageSize))
+	// Not more than is sure: a file that was opened may fill its map to the last page.
+	f.mapped = max(f.mapped, mapSize(pin.Size()))
 	f.bind()
 	return nil
 }
