@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"go.etcd.io/bbolt"
 
@@ -27,6 +28,9 @@ func (s *Store) Snapshot(ctx context.Context) (snapshot *os.File, err error) {
 		return nil, fmt.Errorf("copy heap store: %w", err)
 	}
 	if err = errors.Join(os.Remove(file.Name()), s.copyTo(&cancelled{ctx: ctx, to: file})); err == nil {
+		err = standAlone(file)
+	}
+	if err == nil {
 		_, err = file.Seek(0, io.SeekStart)
 	}
 	if err != nil {
@@ -42,6 +46,23 @@ func (s *Store) copyTo(to io.Writer) error {
 	}
 	_, err = tx.WriteTo(to)
 	return errors.Join(err, tx.Rollback())
+}
+
+// standAlone makes a whole copy one that needs no log.
+func standAlone(file *os.File) error {
+	fd, err := syscall.Dup(int(file.Fd()))
+	if err != nil {
+		return err
+	}
+	db, err := bbolt.Open(file.Name(), 0o600, &bbolt.Options{
+		// For bbolt to close. The file has no name to open it by.
+		OpenFile:     func(path string, _ int, _ os.FileMode) (*os.File, error) { return os.NewFile(uintptr(fd), path), nil },
+		FreelistType: bbolt.FreelistMapType, NoSync: true, NoGrowSync: true,
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(writeFreeList(db, false, func() {}), db.Close())
 }
 
 // cancelled ends a copy whose reader has gone.
@@ -85,6 +106,12 @@ func restore(snapshot io.Reader, path string) (err error) {
 	if err := checkSnapshot(file.Name()); err != nil {
 		return err
 	}
+	// As long as the old file's log is there.
+	locked, err := openLocked(file.Name(), 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, locked.Close()) }()
 	release, err := setAside(path)
 	if err != nil {
 		return err
@@ -95,7 +122,7 @@ func restore(snapshot io.Reader, path string) (err error) {
 		return errors.Join(err, release())
 	}
 	// The old file's log goes when the new file is in its place for good. If the power is cut between the two, the log is refused, as it
-	// is of another file; or the snapshot is one of since the last checkpoint, and it makes the old file of it: see putBack.
+	// is of another file.
 	return errors.Join(syncFolder(path), removeIfThere(path+walSuffix), release(), syncFolder(path))
 }
 
@@ -138,8 +165,15 @@ func checkPages(db *bbolt.DB, path string) (err error) {
 		return err
 	}
 	found, err := schemaOf(db)
-	if err == nil && !readable(found) {
-		err = fmt.Errorf("%w: the snapshot has schema %q, this version of the program knows schema %d", heapstore.ErrSchema, found, schemaVersion)
+	if err != nil {
+		return err
+	}
+	if !readable(found) {
+		return fmt.Errorf("%w: the snapshot has schema %q, this version of the program knows schema %d", heapstore.ErrSchema, found, schemaVersion)
+	}
+	name, err := logName(db)
+	if err == nil && name != 0 {
+		err = fmt.Errorf("%w: it is no snapshot but the file of a store that was not closed, without its log", heapstore.ErrSchema)
 	}
 	return err
 }

@@ -42,14 +42,21 @@ func FailSyncs(t testing.TB) (failing func(err error)) {
 
 // Abandon closes a store's files as a process leaves them that dies.
 func Abandon(s *Store) error {
+	defer s.file.ahead.Wait()
 	s.file.mu.Lock()
 	defer s.file.mu.Unlock()
 	return s.file.abandon()
 }
 
 // Epoch and End say where a store's log is.
-func Epoch(s *Store) uint64 { return s.file.wal.head.epoch }
-func End(s *Store) int64    { return s.file.wal.end }
+func Epoch(s *Store) uint64 { return locked(s, func() uint64 { return s.file.wal.head.epoch }) }
+func End(s *Store) int64    { return locked(s, func() int64 { return s.file.wal.end }) }
+
+func locked[T any](s *Store, read func() T) T {
+	s.file.mu.Lock()
+	defer s.file.mu.Unlock()
+	return read()
+}
 
 // Dump is all that is in a store's file, its counters too.
 func Dump(s *Store) (string, error) {
@@ -92,7 +99,7 @@ func FailCheckpoints(t testing.TB) (failing func(bool)) {
 	return func(on bool) {
 		writeFreeList = write
 		if on {
-			writeFreeList = func(*bbolt.DB, func()) error { return syscall.ENOSPC }
+			writeFreeList = func(*bbolt.DB, bool, func()) error { return syscall.ENOSPC }
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package bolt
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -36,6 +35,12 @@ type file struct {
 	db  *bbolt.DB
 	raw *os.File // bbolt's own, which closes it
 
+	// syncing is held while bbolt's file is synced, and guards unsynced, which is why that failed once.
+	syncing  sync.Mutex
+	unsynced error
+	// ahead counts what syncs before a checkpoint.
+	ahead sync.WaitGroup
+
 	mu  sync.Mutex // held while a transaction or a checkpoint is made
 	wal *wal
 	// pin is a transaction that reads the last checkpoint: as long as it lasts, bbolt leaves alone what the checkpoint reaches.
@@ -46,6 +51,8 @@ type file struct {
 	// commits is how many were made since the last checkpoint. dropped is set when the last one deleted so much that one is due.
 	commits int64
 	dropped bool
+	// coming is set while a checkpoint is made ready.
+	coming bool
 	// late is why the last checkpoint was not made, put how much longer the log has become since it was tried.
 	late error
 	put  int64
@@ -91,7 +98,14 @@ func openRaw(raw *os.File, path string) (f *file, err error) {
 	return f, nil
 }
 
+// openBolt has bbolt open the file, which it writes nothing to yet.
 func (f *file) openBolt() (err error) {
+	// bbolt says so where a page is not what it should be.
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = errors.Join(fmt.Errorf("%w: damaged: %v", heapstore.ErrSchema, cause), f.raw.Close())
+		}
+	}()
 	f.db, err = bbolt.Open(f.raw.Name(), 0o600, &bbolt.Options{
 		OpenFile: func(string, int, os.FileMode) (*os.File, error) { return f.raw, nil },
 		// The hash map finds free pages in constant time; the default, a sorted array, gets slow in a large fragmented file.
@@ -99,10 +113,16 @@ func (f *file) openBolt() (err error) {
 		InitialMmapSize: mapBytes,
 		// It would sync the whole file each time it grows. Checkpoints sync it with its size.
 		NoGrowSync: true,
+		// It would write the list at once.
+		NoFreelistSync: true,
 	})
 	if err != nil {
 		return openError(err)
 	}
+	if err := f.checkName(); err != nil {
+		return errors.Join(err, f.db.Close())
+	}
+	f.db.NoFreelistSync = false
 	// So that bbolt refuses what it would need a larger map for, and nothing else: see bind.
 	f.db.AllocSize = f.db.Info().PageSize
 	info, err := f.raw.Stat()
@@ -124,26 +144,37 @@ func mapSize(bytes int64) int64 {
 	return (bytes + most - 1) / most * most
 }
 
+// checkName refuses a file that does not stand alone without the log whose name it has: it may be one that was copied while a store was
+// open, or what a power cut has left.
+func (f *file) checkName() error {
+	name, err := logName(f.db)
+	switch {
+	case err != nil || name == 0:
+		return err
+	case f.wal == nil:
+		return fmt.Errorf("%w: the file was not closed in order and needs its log, %q, which is not there", heapstore.ErrSchema, f.raw.Name()+walSuffix)
+	case f.wal.head.name != name:
+		return fmt.Errorf("%w: the file was not closed in order, and the log beside it is of another one", heapstore.ErrSchema)
+	}
+	return nil
+}
+
 // start begins a log beside a file that stands alone.
-func (f *file) start(path string) error {
-	if err := prepare(f.db); err != nil {
+func (f *file) start(path string) (err error) {
+	if err := errors.Join(prepare(f.db), syncFolder(path)); err != nil { // bbolt syncs the file that it makes, but not the folder that lists it
 		return err
 	}
-	err := errors.Join(f.name(), syncFolder(path)) // bbolt syncs the file that it makes, but not the folder that lists it
-	if err == nil && f.wal == nil {
-		f.wal, err = createWAL(path + walSuffix)
+	if f.wal == nil {
+		if f.wal, err = createWAL(path + walSuffix); err != nil {
+			return err
+		}
 	}
-	if err != nil {
+	// The log is the first to have the name: if the process ends between the two, the file still opens.
+	name := random()
+	if err := errors.Join(f.wal.begin(head{name: name}), setLogName(f.db, name)); err != nil {
 		return err
 	}
 	return f.mark(true)
-}
-
-// name gives the log a name that no other has, in a bucket that is on the first page of all: see sumRoots.
-func (f *file) name() error {
-	return f.db.Update(func(tx *bbolt.Tx) error {
-		return tx.Bucket(metaBucket).Put(logKey, []byte(rand.Text()))
-	})
 }
 
 // recover does again what was committed since the checkpoint to which the file was taken back.
@@ -177,7 +208,9 @@ func (f *file) recover() (err error) {
 		}
 		records = records[n:]
 	}
-	return f.checkpoint(true)
+	// If the disk has no room for a checkpoint, the log goes on.
+	f.tryCheckpoint()
+	return f.broken
 }
 
 // bind has bbolt write without a sync, and without the list of free pages, which a checkpoint writes; and has it refuse to map more of
@@ -294,26 +327,51 @@ func (f *file) checkpointIfDue() {
 	kept := int64(f.db.Stats().PendingPageN)
 	// Whoever deleted a large bucket need not wait for it; whoever comes next finds the space.
 	f.dropped = f.change.drops && kept > keptPagesDropped
-	if f.wal.end-walStart > f.put+walMaxBytes ||
-		f.late == nil && (kept > keptPages && kept*2 > f.change.pages || kept > keptCommits && f.commits > keptCommits) {
+	if !f.coming && (f.wal.end-walStart > f.put+walMaxBytes ||
+		f.late == nil && (kept > keptPages && kept*2 > f.change.pages || kept > keptCommits && f.commits > keptCommits)) {
+		f.coming = true
+		f.ahead.Go(f.checkpointAhead)
+	}
+}
+
+// checkpointAhead makes a checkpoint for which nobody waits long: nearly all of the file is synced while commits go on.
+func (f *file) checkpointAhead() {
+	// What is written during the first is the second's, which is so much shorter.
+	_ = errors.Join(f.sync(), f.sync()) // the error lasts
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.coming = false
+	if f.broken == nil && !f.closed {
 		f.tryCheckpoint()
 	}
 }
 
+// sync puts bbolt's file on the disk. An error lasts: a disk tells it once, and to one of all who sync.
+func (f *file) sync() error {
+	f.syncing.Lock()
+	defer f.syncing.Unlock()
+	if f.unsynced == nil {
+		if err := syncAll(f.raw); err != nil {
+			f.unsynced = fmt.Errorf("%w: %w", errSync, err)
+		}
+	}
+	return f.unsynced
+}
+
 // tryCheckpoint makes a checkpoint. If the disk has no room, the log grows for a while before it is tried again.
 func (f *file) tryCheckpoint() {
-	f.late, f.put, f.dropped = nil, 0, false
+	f.dropped = false
 	if err := f.checkpoint(true); err != nil {
 		f.late, f.put = fmt.Errorf("make a checkpoint: %w", err), f.wal.end-walStart
 	}
 }
 
-// checkpoint puts all into bbolt's file, and starts the log anew.
+// checkpoint puts all into bbolt's file, and starts the log anew. If it is not to be live, the file stands alone from then on.
 func (f *file) checkpoint(live bool) error {
 	f.db.NoFreelistSync = false
-	err := writeFreeList(f.db, func() {})
+	err := writeFreeList(f.db, live, func() {})
 	if errors.Is(err, bolterrors.ErrMaxSizeReached) {
-		if err := writeFreeList(f.db, f.unbind); err != nil {
+		if err := writeFreeList(f.db, live, f.unbind); err != nil {
 			return errors.Join(err, f.mark(true)) // see redoLogged
 		}
 		return f.mark(live)
@@ -325,11 +383,14 @@ func (f *file) checkpoint(live bool) error {
 	return f.mark(live)
 }
 
-// writeFreeList makes a transaction that writes nothing else. It is a variable for tests' sake.
-var writeFreeList = func(db *bbolt.DB, before func()) error {
-	return db.Update(func(*bbolt.Tx) error {
+// writeFreeList makes a transaction that writes next to nothing else. It is a variable for tests' sake.
+var writeFreeList = func(db *bbolt.DB, live bool, before func()) error {
+	return db.Update(func(tx *bbolt.Tx) (err error) {
+		if !live {
+			err = tx.Bucket(metaBucket).Delete(logKey)
+		}
 		before()
-		return nil
+		return err
 	})
 }
 
@@ -340,14 +401,15 @@ func (f *file) mark(live bool) (err error) {
 			f.broken = fmt.Errorf("nothing is written until the store is opened again: %w", err)
 		}
 	}()
-	if err := syncAll(f.raw); err != nil {
-		return fmt.Errorf("%w: %w", errSync, err)
-	}
 	pin, err := f.db.Begin(false)
 	if err != nil {
 		return err
 	}
-	h, pageSize := head{live: live}, int64(f.db.Info().PageSize)
+	f.growTo(pin.Size())
+	if err := f.sync(); err != nil {
+		return errors.Join(err, pin.Rollback())
+	}
+	h, pageSize := head{live: live, name: f.wal.head.name}, int64(f.db.Info().PageSize)
 	if err = h.take(f.raw, pageSize, pin.ID()); err == nil {
 		err = f.wal.begin(h)
 	}
@@ -356,15 +418,25 @@ func (f *file) mark(live bool) (err error) {
 	}
 	// Only now: until the head is on the disk, the last checkpoint is what a power cut leaves.
 	f.unpin()
-	f.pin, f.commits = pin, 0
+	f.pin, f.commits, f.late, f.put = pin, 0, nil, 0
 	// Not more than is sure: a file that was opened may fill its map to the last page.
 	f.mapped = max(f.mapped, mapSize(pin.Size()))
 	f.bind()
 	return nil
 }
 
+// growTo has a large file grow by large steps, as bbolt itself would: few syncs have a new length to keep then.
+func (f *file) growTo(used int64) {
+	const step = 16 << 20
+	size := (used + step - 1) / step * step
+	if info, err := f.raw.Stat(); err == nil && used > step && info.Size() < size {
+		_ = f.raw.Truncate(size) // otherwise it grows as it is written to
+	}
+}
+
 // snapshot begins to read a checkpoint. With the list of free pages in it a copy can be looked through for damage.
 func (f *file) snapshot() (*bbolt.Tx, error) {
+	_ = f.sync() // so that commits wait less for the checkpoint; the error lasts
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
@@ -381,6 +453,7 @@ func (f *file) snapshot() (*bbolt.Tx, error) {
 
 // close leaves a file that stands alone, if it can.
 func (f *file) close() error {
+	defer f.ahead.Wait() // which needs f.mu
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {

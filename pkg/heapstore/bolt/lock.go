@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"syscall"
 	"time"
@@ -24,15 +25,31 @@ func openLocked(path string, timeout time.Duration) (*os.File, error) {
 	if timeout == 0 {
 		timeout = defaultLockTimeout
 	}
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
 	for end := time.Now().Add(timeout); ; time.Sleep(pause) {
-		if err := lock(file); err == nil {
+		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err = lock(file); err == nil {
+			err = checkPath(file, path)
+		}
+		if err == nil {
 			return file, nil
-		} else if !errors.Is(err, heapstore.ErrLocked) || time.Now().After(end) {
-			return nil, errors.Join(err, file.Close())
+		}
+		if err = errors.Join(err, file.Close()); !errors.Is(err, heapstore.ErrLocked) || time.Now().After(end) {
+			return nil, err
 		}
 	}
+}
+
+// checkPath finds a file locked that is not at its path any more: whoever had it has put another one there.
+func checkPath(file *os.File, path string) error {
+	locked, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if there, err := os.Stat(path); err != nil || !os.SameFile(locked, there) {
+		return fmt.Errorf("%w, which replaces it", heapstore.ErrLocked)
+	}
+	return nil
 }

@@ -83,6 +83,26 @@ func schemaOf(db *bbolt.DB) (found string, err error) {
 	return found, err
 }
 
+// logName returns the name of the log that a file needs, 0 if it stands alone.
+func logName(db *bbolt.DB) (name uint64, err error) {
+	err = db.View(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(metaBucket)
+		if meta == nil || meta.Get(logKey) == nil {
+			return nil
+		}
+		name, err = strconv.ParseUint(string(meta.Get(logKey)), 16, 64)
+		return err
+	})
+	return name, err
+}
+
+// setLogName makes a file one that needs the log with a name. The bucket is on the first page of all: see sumRoots.
+func setLogName(db *bbolt.DB, name uint64) error {
+	return db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(metaBucket).Put(logKey, strconv.AppendUint(nil, name, 16))
+	})
+}
+
 // heapsOf is the bucket of all heaps. prepare made sure that it is there.
 func heapsOf(tx *bbolt.Tx) *bbolt.Bucket { return tx.Bucket(heapsBucket) }
 

@@ -20,8 +20,8 @@ const walSuffix = ".wal"
 
 // The log's layout: two heads, of which the one with the greater epoch counts, each in a block of its own; behind them records. Numbers are little-endian.
 //
-//	head     magic (8 bytes), epoch (8), salt (8), live (1), the number of the first record (8), bbolt's meta page as far as it is used
-//	         (80), the checksum of its roots (4), the checksum of all that (4)
+//	head     magic (8 bytes), epoch (8), salt (8), live (1), the number of the first record (8), the log's name (8), bbolt's meta page
+//	         as far as it is used (80), the checksum of its roots (4), the checksum of all that (4)
 //	record   length of its operations (4), checksum (4), number (8), operations
 //
 // A record's checksum is over the salt as well, which is new with each epoch and known to nobody else, and numbers go on from epoch to
@@ -57,8 +57,8 @@ type head struct {
 	epoch, salt uint64
 	// live says that the store's file is to be taken back to meta, and the records to be done again. Otherwise the file stands alone.
 	live bool
-	// first is the number of the first record.
-	first uint64
+	// first is the number of the first record. name is what the store's file has, or is about to have, until it stands alone.
+	first, name uint64
 	// meta is bbolt's, of the checkpoint; rootSum is the checksum of the pages that it begins with.
 	meta    [metaBytes]byte
 	rootSum uint32
@@ -128,13 +128,18 @@ func createWAL(path string) (*wal, error) {
 
 // begin starts the log anew. What is in it does not count from then on.
 func (w *wal) begin(h head) error {
-	var salt [8]byte
-	rand.Read(salt[:])
-	h.epoch, h.salt, h.first = w.head.epoch+1, binary.LittleEndian.Uint64(salt[:]), w.next
+	h.epoch, h.salt, h.first = w.head.epoch+1, random(), w.next
 	if err := w.grow(walStart); err != nil {
 		return err
 	}
 	return w.write(h)
+}
+
+// random is a number that nobody else knows.
+func random() uint64 {
+	var b [8]byte
+	rand.Read(b[:])
+	return binary.LittleEndian.Uint64(b[:])
 }
 
 func (w *wal) write(h head) error {
@@ -160,7 +165,7 @@ func (w *wal) append(frame []byte) error {
 	binary.LittleEndian.PutUint64(frame[8:], w.next)
 	binary.LittleEndian.PutUint32(frame[4:], w.sum(frame))
 	if _, err := w.file.WriteAt(frame, w.end); err != nil {
-		return err
+		return errors.Join(err, w.erase(w.end)) // it may be there all the same, if what is missing is as what was there
 	}
 	if err := w.sync(); err != nil {
 		return err
@@ -173,11 +178,19 @@ func (w *wal) append(frame []byte) error {
 // takeBack makes the last record one that never was.
 func (w *wal) takeBack(frame []byte) error {
 	at := w.end - int64(len(frame))
-	if _, err := w.file.WriteAt(make([]byte, frameBytes), at); err != nil {
-		return fmt.Errorf("%w: %w", errSync, err)
+	if err := w.erase(at); err != nil {
+		return err
 	}
 	w.end = at
 	w.next--
+	return nil
+}
+
+// erase ends the log for whoever reads it.
+func (w *wal) erase(at int64) error {
+	if _, err := w.file.WriteAt(make([]byte, frameBytes), at); err != nil {
+		return fmt.Errorf("%w: %w", errSync, err)
+	}
 	return w.sync()
 }
 
@@ -249,20 +262,20 @@ func encodeHead(h head) []byte {
 	if h.live {
 		live = 1
 	}
-	b = binary.LittleEndian.AppendUint64(append(b, live), h.first)
+	b = binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(append(b, live), h.first), h.name)
 	b = binary.LittleEndian.AppendUint32(append(b, h.meta[:]...), h.rootSum)
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	return b[:headBytes]
 }
 
 func decodeHead(b []byte) (h head, ok bool) {
-	const metaAt = 8 + 8 + 8 + 1 + 8
+	const metaAt = 8 + 8 + 8 + 1 + 8 + 8
 	const used = metaAt + metaBytes + 4
 	if !bytes.Equal(b[:8], walMagic[:]) || binary.LittleEndian.Uint32(b[used:]) != crc32.Checksum(b[:used], castagnoli) {
 		return h, false
 	}
 	h.epoch, h.salt = binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[16:])
-	h.live, h.first = b[24] == 1, binary.LittleEndian.Uint64(b[25:])
+	h.live, h.first, h.name = b[24] == 1, binary.LittleEndian.Uint64(b[25:]), binary.LittleEndian.Uint64(b[33:])
 	copy(h.meta[:], b[metaAt:])
 	h.rootSum = binary.LittleEndian.Uint32(b[metaAt+metaBytes:])
 	return h, true

@@ -416,8 +416,8 @@ func TestLog_BeyondTheMap(t *testing.T) {
 	for n := range 80 {
 		put(t, o, fmt.Sprint("k", n), value(n))
 	}
-	if bolt.Epoch(o) != 1 {
-		t.Errorf("epoch %d", bolt.Epoch(o))
+	if epoch := bolt.Epoch(o); epoch != 2 {
+		t.Errorf("epoch %d: it is not the log that has all", epoch)
 	}
 	must(t, bolt.Abandon(o))
 	bolt.Limit(64<<20, 1<<15)
