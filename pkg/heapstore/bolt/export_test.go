@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -38,6 +39,22 @@ func FailSyncs(t testing.TB) (failing func(err error)) {
 	}
 	t.Cleanup(func() { syncData, syncAll = data, all })
 	return func(err error) { failure = err }
+}
+
+// HoldSyncs has every sync of a store's file wait until release is called. begun is closed when one does.
+func HoldSyncs(t testing.TB) (begun <-chan struct{}, release func()) {
+	before, begins, ends := syncAll, make(chan struct{}), make(chan struct{})
+	begin, end := sync.OnceFunc(func() { close(begins) }), sync.OnceFunc(func() { close(ends) })
+	syncAll = func(file *os.File) error {
+		begin()
+		<-ends
+		return before(file)
+	}
+	t.Cleanup(func() {
+		end()
+		syncAll = before
+	})
+	return begins, end
 }
 
 // Abandon closes a store's files as a process leaves them that dies.

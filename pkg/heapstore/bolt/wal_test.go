@@ -219,8 +219,15 @@ func TestLog_Refused(t *testing.T) {
 		"another store's":       func(t *testing.T, path string) { replace(t, path+".wal", lived(t, 200)+".wal") },
 		"a larger store's":      func(t *testing.T, path string) { replace(t, path+".wal", lived(t, 20_000)+".wal") },
 		"of a file that is new": func(t *testing.T, path string) { writeFile(t, path, "") },
-		"text":                  func(t *testing.T, path string) { writeFile(t, path+".wal", strings.Repeat("no log\n", 4096)) },
-		"a short text":          func(t *testing.T, path string) { writeFile(t, path+".wal", "no log") },
+		"absent":                func(t *testing.T, path string) { must(t, os.Remove(path+".wal")) },
+		"empty":                 func(t *testing.T, path string) { writeFile(t, path+".wal", "") },
+		"one that was closed": func(t *testing.T, path string) {
+			other := filepath.Join(t.TempDir(), "heap.db")
+			must(t, openPath(t, other).Close())
+			replace(t, path+".wal", other+".wal")
+		},
+		"text":         func(t *testing.T, path string) { writeFile(t, path+".wal", strings.Repeat("no log\n", 4096)) },
+		"a short text": func(t *testing.T, path string) { writeFile(t, path+".wal", "no log") },
 		"one bit of a head": func(t *testing.T, path string) {
 			log, err := os.ReadFile(path + ".wal")
 			must(t, err)
@@ -232,19 +239,25 @@ func TestLog_Refused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := lived(t, 100)
 			spoil(t, path)
-			file, err := os.ReadFile(path)
-			log, logErr := os.ReadFile(path + ".wal")
-			must(t, err, logErr)
+			file, log := readIfThere(t, path), readIfThere(t, path+".wal")
 			if _, err := bolt.Open(path, bolt.Options{}); !errors.Is(err, heapstore.ErrSchema) {
 				t.Errorf("%v, want ErrSchema", err)
 			}
-			fileAfter, err := os.ReadFile(path)
-			logAfter, logErr := os.ReadFile(path + ".wal")
-			if must(t, err, logErr); !bytes.Equal(file, fileAfter) || !bytes.Equal(log, logAfter) {
+			if !bytes.Equal(file, readIfThere(t, path)) || !bytes.Equal(log, readIfThere(t, path+".wal")) {
 				t.Error("something was changed")
 			}
 		})
 	}
+}
+
+// readIfThere returns nil for a file that is absent.
+func readIfThere(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if !errors.Is(err, os.ErrNotExist) {
+		must(t, err)
+	}
+	return b
 }
 
 func replace(t *testing.T, path, by string) {
@@ -380,6 +393,156 @@ func TestLog_CheckpointFails(t *testing.T) {
 	}
 }
 
+// TestLog_CheckpointFailsAtOpen has no room for a checkpoint when the log was done again: the store goes on with the log that it has.
+func TestLog_CheckpointFailsAtOpen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "heap.db")
+	s := openPath(t, path)
+	put(t, s, "a", "1")
+	must(t, bolt.Abandon(s))
+	failing := bolt.FailCheckpoints(t)
+	failing(true)
+	for n := range 3 {
+		s = openPath(t, path)
+		put(t, s, fmt.Sprint("b", n), "2")
+		if err := s.Close(); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("closed with %v, want to know that the disk is full", err)
+		}
+	}
+	failing(false)
+	s = openStore(t, path, bolt.Options{})
+	wantKey(t, s, "a", "1")
+	for n := range 3 {
+		wantKey(t, s, fmt.Sprint("b", n), "2")
+	}
+}
+
+// TestLog_CheckpointHoldsUpNobody has a disk that takes for ever to sync the file: commits go on.
+func TestLog_CheckpointHoldsUpNobody(t *testing.T) {
+	bolt.LimitIn(t, 32<<10, 1<<24)
+	path := filepath.Join(t.TempDir(), "heap.db")
+	s := openPath(t, path)
+	begun, release := bolt.HoldSyncs(t)
+	epoch := bolt.Epoch(s)
+	value := func(n int) string { return fmt.Sprint(n, strings.Repeat("x", 4<<10)) }
+	const commits = 50
+	for n := range commits {
+		put(t, s, fmt.Sprint("k", n), value(n))
+	}
+	<-begun
+	if got := bolt.Epoch(s); got != epoch {
+		t.Errorf("epoch %d, before %d: there is a checkpoint that the disk does not have", got, epoch)
+	}
+	release()
+	must(t, bolt.Abandon(s))
+	s = openStore(t, path, bolt.Options{})
+	for n := range commits {
+		wantKey(t, s, fmt.Sprint("k", n), value(n))
+	}
+}
+
+// TestLog_FileFillsItsMap opens files that end where their maps end, and goes on. Which pages a store gives away first is not known
+// before, so that it takes some to find such files.
+func TestLog_FileFillsItsMap(t *testing.T) {
+	bolt.LimitIn(t, 64<<20, 1<<15)
+	value := strings.Repeat("x", 2<<10)
+	found := 0
+	for store := 0; found < 3; store++ {
+		if store == 100 {
+			t.Fatalf("%d of %d files filled their map: the test does not know how to make them", found, store)
+		}
+		path := filepath.Join(t.TempDir(), "heap.db")
+		s := openPath(t, path)
+		for n := 0; n < 40; n++ {
+			put(t, s, fmt.Sprint("k", n), strings.Repeat("x", n*(store+1)*100%5000))
+			if n%2 == 0 {
+				must(t, s.Close())
+			} else {
+				must(t, bolt.Abandon(s))
+			}
+			info, err := os.Stat(path)
+			must(t, err)
+			s = openPath(t, path)
+			if size := info.Size(); size < 1<<15 || size&(size-1) != 0 {
+				continue
+			}
+			found++
+			for n := range 30 {
+				put(t, s, fmt.Sprint("more", n), value)
+			}
+			for n := range 30 {
+				wantKey(t, s, fmt.Sprint("more", n), value)
+			}
+			break
+		}
+		must(t, s.Close(), checkFile(path))
+	}
+}
+
+// TestLog_MapAndFileFull needs a larger map of a file that cannot grow: the commit is not there, now and after a crash, and is made when
+// there is room.
+func TestLog_MapAndFileFull(t *testing.T) {
+	for _, end := range []string{"killed", "goes on"} {
+		t.Run(end, func(t *testing.T) {
+			bolt.LimitIn(t, 64<<20, 1<<19)
+			path := filepath.Join(t.TempDir(), "heap.db")
+			s := openPath(t, path)
+			const size = 1 << 19 // as much as the log needs, and the map has
+			put(t, s, "small", "1")
+			put(t, s, "half", strings.Repeat("x", 200<<10))
+			checkpoint(t, s)
+			large := strings.Repeat("y", 300<<10)
+			epoch, lift := bolt.Epoch(s), limitFileSize(t, size)
+			commit := heapstore.Commit{Writes: []heapstore.Write{{Key: "large", Value: []byte(large)}}}
+			for range 2 {
+				if err := s.Commit(t.Context(), testHeap(), commit); !errors.Is(err, syscall.EFBIG) {
+					t.Errorf("%v, want EFBIG", err)
+				}
+				wantKey(t, s, "large", "")
+				wantKey(t, s, "small", "1")
+			}
+			if bolt.Epoch(s) == epoch {
+				t.Error("no checkpoint: the file was not let go of")
+			}
+			put(t, s, "small", "2")
+			lift()
+			if end == "killed" {
+				must(t, bolt.Abandon(s), checkFile(path))
+				s = openPath(t, path)
+				wantKey(t, s, "large", "")
+			}
+			wantKey(t, s, "small", "2")
+			put(t, s, "large", large)
+			must(t, bolt.Abandon(s))
+			s = openStore(t, path, bolt.Options{})
+			wantKey(t, s, "large", large)
+			wantKey(t, s, "small", "2")
+		})
+	}
+}
+
+// TestOpen_Replaced waits for a file in whose place another one is put: that one is opened.
+func TestOpen_Replaced(t *testing.T) {
+	path, other := filepath.Join(t.TempDir(), "heap.db"), filepath.Join(t.TempDir(), "heap.db")
+	s := openPath(t, path)
+	put(t, s, "k", "old")
+	o := openPath(t, other)
+	put(t, o, "k", "new")
+	must(t, o.Close())
+	opened := make(chan *bolt.Store)
+	go func() {
+		s, err := bolt.Open(path, bolt.Options{LockTimeout: time.Minute})
+		if err != nil {
+			t.Error(err)
+		}
+		opened <- s
+	}()
+	must(t, os.Rename(other, path), s.Close())
+	if s := <-opened; s != nil {
+		wantKey(t, s, "k", "new")
+		must(t, s.Close())
+	}
+}
+
 // TestLog_BeyondTheMap writes much more than the file's map, with readers, and again from the log.
 func TestLog_BeyondTheMap(t *testing.T) {
 	bolt.LimitIn(t, 64<<20, 1<<15)
@@ -497,6 +660,31 @@ func TestRestore_OverALog(t *testing.T) {
 	s = openStore(t, path, bolt.Options{})
 	wantKey(t, s, "k", "backup")
 	wantKey(t, s, "other", "")
+}
+
+// TestRestore_NotAFileInUse refuses the file of a store that was not closed, which a copy of it alone may be torn.
+func TestRestore_NotAFileInUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "heap.db")
+	s := openPath(t, path)
+	checkpoint(t, s)
+	copied, err := os.ReadFile(path)
+	must(t, err, bolt.Abandon(s))
+	if err := bolt.Restore(bytes.NewReader(copied), filepath.Join(t.TempDir(), "heap.db")); !errors.Is(err, heapstore.ErrSchema) {
+		t.Errorf("%v, want ErrSchema", err)
+	}
+}
+
+// TestSnapshot_StandsAlone opens a snapshot where it is.
+func TestSnapshot_StandsAlone(t *testing.T) {
+	s, _ := openHeap(t, bolt.Options{})
+	put(t, s, "k", "v")
+	snapshot, err := s.Snapshot(t.Context())
+	must(t, err)
+	copied, err := io.ReadAll(snapshot)
+	must(t, err, snapshot.Close())
+	path := filepath.Join(t.TempDir(), "heap.db")
+	writeFile(t, path, string(copied))
+	wantKey(t, openStore(t, path, bolt.Options{}), "k", "v")
 }
 
 // FuzzRedo gives a record's reader anything. It refuses, or does something that bbolt can keep.
