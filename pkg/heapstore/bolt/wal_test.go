@@ -527,7 +527,9 @@ func TestOpen_Replaced(t *testing.T) {
 	put(t, s, "k", "old")
 	o := openPath(t, other)
 	put(t, o, "k", "new")
-	must(t, o.Close())
+	must(t, o.Close(), s.Close())
+	old, err := os.Open(path)
+	must(t, err, syscall.Flock(int(old.Fd()), syscall.LOCK_EX))
 	opened := make(chan *bolt.Store)
 	go func() {
 		s, err := bolt.Open(path, bolt.Options{LockTimeout: time.Minute})
@@ -536,7 +538,7 @@ func TestOpen_Replaced(t *testing.T) {
 		}
 		opened <- s
 	}()
-	must(t, os.Rename(other, path), s.Close())
+	must(t, os.Rename(other, path), old.Close())
 	if s := <-opened; s != nil {
 		wantKey(t, s, "k", "new")
 		must(t, s.Close())
