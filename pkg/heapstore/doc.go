@@ -6,7 +6,7 @@
 // invocation changes, all or none. An item is what was accepted to be done later, an invocation or a message; the queue keeps
 // it, and a lease is the right to do it. A driver is a kind of store:
 //
-//	bolt:FILE                      package bolt      embedded: one file, one provider
+//	bolt:FILE                      package bolt      embedded: one file and its log, one provider
 //	postgres://USER@HOST/DATABASE  package postgres  a PostgreSQL database, any number of providers
 //
 // Package driver is what they have in common, and package heapstoretest the suite that each of them passes. Callers see

@@ -4,7 +4,7 @@
 //
 //	meta                              bucket
 //	├── schema                        the schema's number in decimal: "5"
-//	└── log                           the name of the log, a new one each time that the store is opened after it was closed in order
+//	└── log                           the name of the log without which the file is not whole, in hexadecimal; absent if it stands alone
 //	heaps                             bucket; its sequence is the version of the last commit that wrote to any heap
 //	└── <namespace>/<name>/<id>       bucket, one for each heap; its bbolt sequence is the sum of all its keys' and
 //	    │                             values' bytes, which the quota is held against: it changes in the same
@@ -47,7 +47,7 @@
 //	                                                          │                                │
 //	                                                          └─► error: rolled back           └─► error: taken out of the log
 //	now and then, and at Close: a checkpoint
-//	bbolt's list of free pages written ─► file synced ─► its meta page in the log's head, synced ─► log begun anew
+//	file synced, while commits go on ─► bbolt's list of free pages written ─► the rest synced ─► its meta page in the log's head, synced ─► log begun anew
 //
 // bbolt alone syncs twice for each transaction, and many scattered pages. So it syncs nothing here: a transaction is durable because what it
 // did is in the log (see ops.go and wal.go for their layout), and bbolt's file, which the page cache always has whole and new, may be torn
@@ -56,8 +56,8 @@
 // the pages that the first has and that change.
 //
 // Open takes the file back to the last checkpoint, whether the process died or the power went, by putting its meta page where bbolt looks for
-// it, and does the log's records again, up to the first that is not whole or not the next. It begins with a checkpoint. Close makes
-// one and says in the log that the file stands alone.
+// it, and does the log's records again, up to the first that is not whole or not the next. It begins with a checkpoint, if the disk has room
+// for one. Close makes one and says in the file and in the log that the file stands alone.
 //
 // bbolt waits for all that read when it maps more of its file, and would wait for the checkpoint's transaction for ever. So it is told
 // not to (MaxSize), has 4 GiB mapped from the start, and when that is not enough its transaction is made again, without that of the
@@ -69,8 +69,9 @@
 //
 // While the store is open, and after it was not closed in order, FILE is nothing without FILE.wal: they are copied, moved and deleted
 // together, and no other program may write to FILE (a bbolt that writes would use the checkpoint's pages). A log that is damaged, or not
-// the file's, is refused with heapstore.ErrSchema, and nothing is touched. After a Close, FILE is all there is to it. A snapshot stands
-// alone too. Restore takes the log away with the file that it replaces.
+// the file's, is refused with heapstore.ErrSchema, as is a file that needs one and has none, and nothing is touched: FILE alone may be torn,
+// and nothing would tell. After a Close, FILE is all there is to it. A snapshot stands alone too. Restore takes the log away with the
+// file that it replaces, and takes nothing that needs one.
 //
 // # Guarantees
 //
