@@ -21,24 +21,24 @@ func LimitIn(t testing.TB, walBytes int64, mapped int) {
 	t.Cleanup(func() { Limit(wal, all) })
 }
 
-// FailSyncs has every sync fail until the test ends or failing is called with nil.
-func FailSyncs(t testing.TB) (failing func(err error)) {
+// FailSyncs has every sync of logs, or of stores' files, fail with the errors that failing was called with last, until the test ends.
+func FailSyncs(t testing.TB) (failing func(ofLogs, ofFiles error)) {
 	data, all := syncData, syncAll
-	var failure error
+	var ofLogs, ofFiles error
 	syncData = func(fd int) error {
-		if failure != nil {
-			return failure
+		if ofLogs != nil {
+			return ofLogs
 		}
 		return data(fd)
 	}
 	syncAll = func(file *os.File) error {
-		if failure != nil {
-			return failure
+		if ofFiles != nil {
+			return ofFiles
 		}
 		return all(file)
 	}
 	t.Cleanup(func() { syncData, syncAll = data, all })
-	return func(err error) { failure = err }
+	return func(logs, files error) { ofLogs, ofFiles = logs, files }
 }
 
 // HoldSyncs has every sync of a store's file wait until release is called. begun is closed when one does.

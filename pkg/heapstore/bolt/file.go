@@ -169,10 +169,17 @@ func (f *file) start(path string) (err error) {
 			return err
 		}
 	}
-	// The log is the first to have the name: if the process ends between the two, the file still opens.
-	name := random()
-	if err := errors.Join(f.wal.begin(head{name: name}), setLogName(f.db, name)); err != nil {
+	// If the process ended here before, both have a name.
+	if name, err := logName(f.db); err != nil {
 		return err
+	} else if name == 0 {
+		// The log is the first to have it: if the process ends between the two, the file still stands alone.
+		if err := f.wal.begin(head{name: random()}); err != nil {
+			return err
+		}
+		if err := setLogName(f.db, f.wal.head.name); err != nil {
+			return err
+		}
 	}
 	return f.mark(true)
 }

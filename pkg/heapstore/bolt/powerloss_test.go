@@ -367,17 +367,17 @@ func checkWriter(ctx context.Context, s *bolt.Store, writer, want int) error {
 }
 
 // runPowerVictim commits, queues and works, and says of everything when it is done. Halfway it leaves the store as if it had died, and
-// opens it again. Its log and its map are small, so that there are checkpoints.
+// opens it again; later it closes it and does. Its log and its map are small, so that there are checkpoints.
 func runPowerVictim(ctx context.Context, folder string) error {
 	bolt.Limit(48<<10, 1<<18)
 	said, err := os.Create(filepath.Join(folder, "said"))
 	if err != nil {
 		return err
 	}
-	for _, half := range []struct {
+	for _, part := range []struct {
 		from, to int
 		end      func(*bolt.Store) error
-	}{{1, powerCommits / 2, bolt.Abandon}, {powerCommits/2 + 1, powerCommits, (*bolt.Store).Close}} {
+	}{{1, powerCommits / 2, bolt.Abandon}, {powerCommits/2 + 1, powerCommits - 5, (*bolt.Store).Close}, {powerCommits - 4, powerCommits, (*bolt.Store).Close}} {
 		s, err := bolt.Open(filepath.Join(folder, "heap.db"), bolt.Options{})
 		if err != nil {
 			return err
@@ -387,14 +387,14 @@ func runPowerVictim(ctx context.Context, folder string) error {
 		}
 		ended := make(chan error)
 		for writer := range powerWriters {
-			go func() { ended <- powerCommit(ctx, s, said, writer, half.from, half.to) }()
+			go func() { ended <- powerCommit(ctx, s, said, writer, part.from, part.to) }()
 		}
-		go func() { ended <- powerQueue(ctx, s, said, half.from, half.to) }()
-		go func() { ended <- powerWork(ctx, s, said, half.from, half.to) }()
+		go func() { ended <- powerQueue(ctx, s, said, part.from, part.to) }()
+		go func() { ended <- powerWork(ctx, s, said, part.from, part.to) }()
 		for range powerWriters + 2 {
 			err = errors.Join(err, <-ended)
 		}
-		if err := errors.Join(err, half.end(s)); err != nil {
+		if err := errors.Join(err, part.end(s)); err != nil {
 			return err
 		}
 	}

@@ -291,7 +291,7 @@ func TestLog_SyncFails(t *testing.T) {
 			s := openPath(t, path)
 			put(t, s, "k", "1")
 			failing := bolt.FailSyncs(t)
-			failing(syscall.EIO)
+			failing(syscall.EIO, syscall.EIO)
 			commit := func() error {
 				return s.Commit(t.Context(), testHeap(), heapstore.Commit{Writes: []heapstore.Write{{Key: "k", Value: []byte("2")}}})
 			}
@@ -302,7 +302,7 @@ func TestLog_SyncFails(t *testing.T) {
 			} else if _, err := s.Snapshot(t.Context()); !errors.Is(err, syscall.EIO) {
 				t.Errorf("%v, want EIO", err)
 			}
-			failing(nil)
+			failing(nil, nil)
 			if err := commit(); !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), "opened again") {
 				t.Errorf("%v, want to know of EIO and what to do", err)
 			}
@@ -315,6 +315,27 @@ func TestLog_SyncFails(t *testing.T) {
 			put(t, s, "k", "3")
 		})
 	}
+}
+
+// TestLog_OpenEndsEarly opens a store that was closed and does not get far, again and again: it is whole all the same.
+func TestLog_OpenEndsEarly(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "heap.db")
+	s := openPath(t, path)
+	put(t, s, "k", "1")
+	must(t, s.Close())
+	failing := bolt.FailSyncs(t)
+	for n := range 6 {
+		if n%2 == 0 {
+			failing(syscall.EIO, nil) // before the file has the log's name
+		} else {
+			failing(nil, syscall.EIO) // before the log is live
+		}
+		if _, err := bolt.Open(path, bolt.Options{}); !errors.Is(err, syscall.EIO) {
+			t.Errorf("opened with %v, want EIO", err)
+		}
+	}
+	failing(nil, nil)
+	wantKey(t, openStore(t, path, bolt.Options{}), "k", "1")
 }
 
 // TestLog_FileFull has room in the log and none in the file: the commit is not there, now and after a crash, and is made when there is room.
