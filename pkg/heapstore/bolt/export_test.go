@@ -65,6 +65,9 @@ func Abandon(s *Store) error {
 	return s.file.abandon()
 }
 
+// Await waits for a checkpoint that is being made. Nobody commits meanwhile.
+func Await(s *Store) { s.file.ahead.Wait() }
+
 // Epoch and End say where a store's log is.
 func Epoch(s *Store) uint64 { return locked(s, func() uint64 { return s.file.wal.head.epoch }) }
 func End(s *Store) int64    { return locked(s, func() int64 { return s.file.wal.end }) }
