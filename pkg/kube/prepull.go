@@ -30,8 +30,10 @@ const (
 
 	// pullLook is how often all images are compared with all nodes, whether something is known to have changed or not.
 	pullLook = 5 * time.Second
-	// pullPause is the least time from one round to the next.
+	// pullPause is the least time from one round to the next, and pullShare how many times as long as a round takes: with many
+	// functions each round looks at all of them.
 	pullPause = 500 * time.Millisecond
+	pullShare = 20
 	// pullSettle is what a function's own first replica gets to pull the image where it is.
 	pullSettle = 3 * time.Second
 	// pullsAtOnce bounds the pods that pull, pullsPerNode those of one node. Those that cannot pull do not count.
@@ -104,12 +106,13 @@ type puller struct {
 	pods    *mirror[pullPod]
 	changed chan struct{}
 
-	// What follows belongs to run. done are the jobs that are, retries those to be tried again, wanted since when each job is.
-	done    map[pullJob]bool
+	// What follows belongs to run. retries are the jobs to be tried again, wanted since when each job is.
 	retries map[pullJob]pullRetryAt
 	wanted  map[pullJob]time.Time
 
-	mu       sync.Mutex
+	mu sync.Mutex
+	// done are the jobs that are.
+	done     map[pullJob]bool
 	progress map[function.Ref]pullProgress
 	counts   pullCounts
 }
@@ -143,11 +146,12 @@ func (p *puller) run(ctx context.Context) {
 	case <-ctx.Done():
 	}
 	for {
-		pause := time.After(pullPause) // a burst of changes is one round
+		began := time.Now()
 		look := time.After(pullLook)
 		if err := p.tick(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			p.c.log.Warn("pulling images ahead will be tried again", "err", err)
 		}
+		pause := time.After(min(max(pullPause, pullShare*time.Since(began)), pullLook)) // a burst of changes is one round
 		select {
 		case <-ctx.Done():
 			return
@@ -235,17 +239,55 @@ func (p *puller) tell(progress map[function.Ref]pullProgress, r *pullRound) {
 	}
 }
 
-// of is the condition of a function's present version; it has no reason where nothing is pulled ahead.
-func (p *puller) of(ref function.Ref, r *record) condition {
+// of is the condition of a function's present version, whose image was resolved to this, or nil; it has no reason where nothing is
+// pulled ahead.
+func (p *puller) of(ctx context.Context, ref function.Ref, r *record, image *resolution) condition {
 	if !p.c.cfg.PrePull {
 		return condition{}
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if progress, known := p.progress[ref]; known && progress.reference == r.fn.Image && progress.rollout == r.rollout {
+	progress, known := p.progress[ref]
+	p.mu.Unlock()
+	if known && progress.reference == r.fn.Image && progress.rollout == r.rollout {
+		return progress.condition()
+	}
+	if progress, all := p.nothingToPull(ctx, r, image); all {
 		return progress.condition()
 	}
 	return condition{reason: "Pulling", message: "it is not known yet which nodes have the image"}
+}
+
+// nothingToPull reports whether all nodes that may run a function say that they have its image, as the next round would find: a third
+// of all writes, where many functions of few images are deployed, would be to tell so later.
+func (p *puller) nothingToPull(ctx context.Context, r *record, image *resolution) (progress pullProgress, all bool) {
+	if r.problem != "" || image == nil || image.Reference != r.fn.Image || image.Rollout != r.rollout {
+		return progress, false
+	}
+	_, nodes, err := p.c.nodes.get(ctx)
+	if err != nil {
+		return progress, false // the round tells, and tries again
+	}
+	of := plan{fn: r.fn, image: image, watchdogImage: p.c.cfg.WatchdogImage}
+	for i := range nodes {
+		if n := &nodes[i]; n.takes(r.fn) {
+			if progress.total++; p.isDone(pullJob{n.name, of.pinned(), r.fn.Namespace}) || n.holds(&of) {
+				progress.done++
+			}
+		}
+	}
+	return progress, progress.total > 0 && progress.done == progress.total
+}
+
+func (p *puller) isDone(job pullJob) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.done[job]
+}
+
+func (p *puller) setDone(job pullJob) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done[job] = true
 }
 
 // pullRound is the state of one round.
@@ -278,8 +320,11 @@ func (r *pullRound) look(ctx context.Context, ref function.Ref, rec *record, n *
 	job := pullJob{n.name, p.pinned(), ref.Namespace}
 	first := !r.jobs[job]
 	r.jobs[job] = true
-	if r.done[job] || n.has(job.image) && (!rec.fn.Policy.Watchdog() || n.has(p.watchdogImage)) || r.runsOn(ref, rec, n) {
-		r.done[job] = true
+	if r.isDone(job) {
+		return "", true, nil
+	}
+	if n.holds(&p) || r.runsOn(ref, rec, n) {
+		r.setDone(job)
 		return "", true, nil
 	}
 	if _, known := r.wanted[job]; !known {
@@ -318,7 +363,7 @@ func (r *pullRound) runsOn(ref function.Ref, rec *record, n *node) bool {
 func (r *pullRound) follow(job pullJob, key function.Ref, pod *pullPod, first bool) (problem string, done bool, err error) {
 	switch {
 	case pod.pulled:
-		r.done[job] = true
+		r.setDone(job)
 		delete(r.retries, job)
 		r.count(func(c *pullCounts) { c.pulled++ })
 		return "", true, nil
@@ -382,6 +427,8 @@ func (r *pullRound) sweep(ctx context.Context) error {
 		err := gone(r.c.core.CoreV1().Pods(key.Namespace).Delete(ctx, key.Name, deletionOf(uid)), "Pod", key.Name)
 		errs = append(errs, forgotten(r.pods, key, uid, err))
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for job := range r.done {
 		if !r.jobs[job] {
 			delete(r.done, job)
@@ -444,6 +491,11 @@ func pullResources() corev1.ResourceRequirements {
 // and has what the function's constraints ask for.
 func (n *node) takes(fn *function.Function) bool {
 	return n.open && labels.SelectorFromSet(nodeSelector(fn.Constraints)).Matches(labels.Set(n.labels))
+}
+
+// holds reports whether a node says that it has all images of a function's pods.
+func (n *node) holds(p *plan) bool {
+	return n.has(p.pinned()) && (!p.fn.Policy.Watchdog() || n.has(p.watchdogImage))
 }
 
 // has reports whether a node says that it has an image. Nodes tell of their fifty largest images or so, not of all.

@@ -152,6 +152,43 @@ func TestPrePull_FunctionsOwnReplica(t *testing.T) {
 	}
 }
 
+// TestPrePull_NothingToPull tells of an image that all nodes have when it tells of the record at all, and not in another write.
+func TestPrePull_NothingToPull(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.PrePull = true })
+	apply := func(name, image string) {
+		w.api.put(functionsPath, ns, fmt.Sprintf(`{"metadata":{"name":%q},"spec":{"name":%[1]q,"image":%q,"handler":"cowsay","replicas":0}}`, name, image))
+	}
+	told := func(name string) {
+		t.Helper()
+		if got := w.condition(name, "ImagePulled", "True"); got != "1 of 1 nodes have the image" {
+			t.Errorf("%s: condition %q", name, got)
+		}
+	}
+	statuses := func(name string) (n int) {
+		for _, write := range w.api.writes() {
+			if strings.HasSuffix(write, "/functions/"+name+"/status") {
+				n++
+			}
+		}
+		return n
+	}
+	w.putNode("n", "", `,"images":[{"names":["docker.io/games/cow:1"]},{"names":["docker.io/dragonchain/dc-provider:dev"]}]`)
+	apply("cow", "games/cow:1")
+	told("cow")
+	// One that the node does not tell of: the first function of it has it pulled, and the second does not.
+	apply("dog", "games/dog:1")
+	w.report(w.pulling("n")[0], "Succeeded", `"terminated":{"exitCode":0}`)
+	told("dog")
+	apply("puppy", "games/dog:1")
+	told("puppy")
+	w.pulling()
+	for _, name := range []string{"cow", "puppy"} {
+		if got := statuses(name); got != 1 {
+			t.Errorf("%s: its status was written %d times, want once", name, got)
+		}
+	}
+}
+
 // TestPrePull_OneAtATime has several images for one node, of which one cannot be pulled: that holds up no other.
 func TestPrePull_OneAtATime(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.PrePull = true })

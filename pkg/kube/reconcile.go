@@ -140,6 +140,7 @@ func (c *Cluster) reconcile(ctx context.Context, ref function.Ref) error {
 		o.image = r.status.image
 	}
 	o.unclaimable = c.unclaimable(ctx, r, o.image)
+	o.pulled = c.pulls.of(ctx, ref, r, o.image)
 	// No event tells that something did not happen.
 	if next := nextTrouble(c.table.podsOf(ref), r.uid, time.Now()); next > 0 {
 		c.rounds().AddAfter(ref, next)

@@ -38,6 +38,8 @@ type outcome struct {
 	claimed bool
 	// unclaimable says why no spare can be claimed for it; empty: one can.
 	unclaimable string
+	// pulled tells which nodes have the image.
+	pulled condition
 }
 
 // Status tells what is observed of a function. Memory only.
@@ -157,7 +159,7 @@ func (c *Cluster) judge(ref function.Ref, r *record, o outcome) recordStatus {
 	if o.unclaimable != "" {
 		s.conditions[claimable] = condition{reason: reasonNoShape, message: intern(o.unclaimable)}
 	}
-	s.conditions[imagePulled] = c.pulls.of(ref, r)
+	s.conditions[imagePulled] = o.pulled
 	return s
 }
 
