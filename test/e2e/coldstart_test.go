@@ -29,24 +29,46 @@ func TestColdStart_ToldToWhoAsks(t *testing.T) {
 			if h.Get("X-Cold-Start") != "pod" {
 				t.Fatalf("not told of a cold start: %v", h)
 			}
-			seconds := func(name string) float64 {
-				value, err := strconv.ParseFloat(h.Get(name), 64)
-				if err != nil || value < 0 {
-					t.Errorf("%s is %q", name, h.Get(name))
-				}
-				return value
-			}
-			var sum float64
-			for _, phase := range []string{"Record", "Schedule", "Container", "Process", "First-Byte"} {
-				// The watch may be behind a watchdog that is quick.
-				if name := "X-Cold-Start-" + phase + "-Seconds"; h.Get(name) != "" || phase != "Schedule" && phase != "Container" {
-					sum += seconds(name)
-				}
-			}
-			if all := seconds("X-Cold-Start-Seconds"); all <= 0 || sum > all+1e-4 || sum < all-1e-4 {
-				t.Errorf("%v in all, %v in the phases: %v", all, sum, h)
-			}
+			// The watch may be behind a watchdog that is quick.
+			tellsOfStart(t, h, []string{"Record", "Process", "First-Byte"}, []string{"Schedule", "Container"})
 			t.Log(h)
 		})
+	}
+}
+
+// tellsOfStart checks that an answer's phases are those of a start, and as long together as it was. Some may be missing.
+func tellsOfStart(t *testing.T, h http.Header, phases, perhaps []string) {
+	t.Helper()
+	seconds := func(name string) float64 {
+		value, err := strconv.ParseFloat(h.Get(name), 64)
+		if err != nil || value < 0 {
+			t.Errorf("%s is %q", name, h.Get(name))
+		}
+		return value
+	}
+	var sum float64
+	for i, phase := range append(phases, perhaps...) {
+		if name := "X-Cold-Start-" + phase + "-Seconds"; h.Get(name) != "" || i < len(phases) {
+			sum += seconds(name)
+		}
+	}
+	if all := seconds("X-Cold-Start-Seconds"); all <= 0 || sum > all+1e-4 || sum < all-1e-4 {
+		t.Errorf("%v in all, %v in the phases: %v", all, sum, h)
+	}
+}
+
+// TestColdStart_OfAClaim is told of the steps of a claim, as the histograms are.
+func TestColdStart_OfAClaim(t *testing.T) {
+	t.Parallel()
+	d := parrot()
+	d.Namespace = newPool(t, 1)
+	h := deployAtZero(t, d).wakeByClaim(t, "first").header
+	tellsOfStart(t, h, []string{"Claim", "Assign", "Process", "First-Byte"}, []string{"Record", "Container"})
+	t.Log(h)
+	metrics := scrape(t)
+	for _, phase := range []string{"claim", "assign", "process", "first_byte"} {
+		if n := series(t, metrics, "dc_proxy_cold_start_seconds_count", `kind="claim",phase="`+phase+`"`); n < 1 {
+			t.Errorf("%v starts by a claim with the phase %s", n, phase)
+		}
 	}
 }

@@ -135,14 +135,17 @@ func TestOutage_Node(t *testing.T) {
 	home, lost := twoNodes(t)
 	cordon(t, home, true)
 	cordon(t, lost, false)
-	hot, tally, spread := deploy(t, parrot()), deploy(t, contract(parrot())), deploy(t, loaded(parrot()))
+	// Its spares are on the node that will be lost, all of them.
+	far := parrot()
+	far.Namespace = newPool(t, 2)
+	hot, tally, spread := deploy(t, far), deploy(t, contract(parrot())), deploy(t, loaded(parrot()))
 	for _, f := range []function{hot, tally, spread} {
 		f.awaitReplicas(t, 1)
 		f.runsOn(t, lost)
 	}
 	cordon(t, home, false)
 	cordon(t, lost, true)
-	idle := deployAtZero(t, parrot())
+	idle := deployAtZero(t, far)
 	spread.scale(t, 2)
 	spread.awaitReplicas(t, 2)
 	spread.runsOn(t, home, lost)

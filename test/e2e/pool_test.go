@@ -44,6 +44,27 @@ func resize(t *testing.T, namespace string, size int) {
 	awaitSpares(t, namespace, size)
 }
 
+// TestPool_ShapeByAnnotation has a namespace say what its spares ask for: those that were there give way to others.
+func TestPool_ShapeByAnnotation(t *testing.T) {
+	t.Parallel()
+	namespace := newPool(t, 1)
+	body := fmt.Sprintf(`{"name":%q,"annotations":{%q:"1","com.dragonchain.pool.cpu":"7m","com.dragonchain.pool.memory":"19Mi"}}`, namespace, annotationPoolSize)
+	gateway.do(t, http.MethodPut, "/system/namespace/"+namespace, body).is(t, "set the pool's shape", http.StatusAccepted)
+	eventually(t, "the spare has the shape", func() (bool, string) {
+		pods := podsIn(t, namespace, labelSpare)
+		if len(pods) != 1 {
+			return false, fmt.Sprint(len(pods), " spares")
+		}
+		asked := pods[0].Spec.Containers[0].Resources.Requests
+		return asked.Cpu().String() == "7m" && asked.Memory().String() == "19Mi", fmt.Sprint(asked)
+	})
+	awaitSpares(t, namespace, 1)
+	d := parrot()
+	d.Namespace = namespace
+	f := deployAtZero(t, d)
+	f.wakeByClaim(t, "first")
+}
+
 // awaitSpares waits until there are so many spares, no more and no fewer, and as far as can be seen from here can be claimed.
 func awaitSpares(t *testing.T, namespace string, size int) {
 	t.Helper()

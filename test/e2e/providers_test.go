@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -10,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/openfaas/faas-provider/types"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 )
 
 // tenure is who leads, by the name of its pod, since when, and when that was last confirmed.
@@ -158,6 +161,55 @@ func TestProviders_TwoWithOneLeader(t *testing.T) {
 	idle.awaitZero(t)
 	l.report(t)
 	wantHeap(t, tally, map[string]string{"n": committed})
+}
+
+// TestProviders_ReadyPushIsRelayed has a caller wait at the provider that does not lead, to which no push comes but by the other, and
+// which hears nothing of the API server from when the pod is made. The caller is answered all the same.
+func TestProviders_ReadyPushIsRelayed(t *testing.T) {
+	skipUnlessTwo(t)
+	leader, other := led(t)
+	onlyHere(t, leader, other)
+	d := parrot()
+	d.Namespace = newPool(t, 0)
+	f := deployAtZero(t, d)
+	eventually(t, "the other provider knows that it is at zero", func() (bool, string) {
+		a, err := at(other).send(within(t, callTimeout), request{method: http.MethodGet, path: "/system/function/" + f.name + "?namespace=" + f.namespace})
+		var s types.FunctionStatus
+		if err == nil && a.status == http.StatusOK {
+			err = json.Unmarshal([]byte(a.body), &s)
+		}
+		return err == nil && a.status == http.StatusOK && s.Replicas == 0 && s.AvailableReplicas == 0, fmt.Sprint(a.status, a.body, err)
+	})
+	pushes := forbid(t, "forward", fmt.Sprintf("ip saddr != %s ip daddr %s tcp dport %d", leader.Status.PodIP, other.Status.PodIP, pushPort), "reject with tcp reset")
+	pods, err := cluster.CoreV1().Pods(f.namespace).Watch(within(t, callTimeout), metav1.ListOptions{LabelSelector: "faas_function=" + f.name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pods.Stop()
+	answered := make(chan error, 1)
+	began := time.Now()
+	go func() { answered <- at(other).answers(t.Context(), f, "moo", "moo") }()
+	for event := range pods.ResultChan() {
+		if p, is := event.Object.(*corev1.Pod); is && event.Type == watch.Added && p.DeletionTimestamp == nil {
+			break
+		}
+	}
+	// It has its answer to the wake by now, which is why there is a pod.
+	deaf := forbid(t, "output", fmt.Sprintf("ip daddr %s tcp sport 6443", other.Status.PodIP), "drop")
+	select {
+	case err := <-answered:
+		if err != nil {
+			t.Error(err)
+		}
+		t.Logf("answered after %v; %d packets of pushes to the other provider were refused, %d of the API server lost",
+			time.Since(began).Round(time.Millisecond), pushes.packets(t), deaf.packets(t))
+	case <-time.After(30 * time.Second):
+		t.Error("not answered: the push was not relayed")
+		defer func() { <-answered }()
+	}
+	deaf.lift(t)
+	pushes.lift(t)
+	led(t)
 }
 
 // enter is a program of a serial contract that appends a call's id to a log in its heap.

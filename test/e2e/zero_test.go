@@ -1,11 +1,15 @@
 package e2e
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // awaitZero waits until the function is its record and nothing else.
@@ -69,6 +73,92 @@ func TestZero_ManyCallsAtOnce(t *testing.T) {
 	}
 	calls.Wait()
 	f.awaitReplicas(t, 1)
+}
+
+// TestZero_CallersWhoLeave has half of those who wait for a wake give up, by deadlines of their own that are shorter than a wake, the first
+// caller among them. The others are answered, and nothing is left of those.
+func TestZero_CallersWhoLeave(t *testing.T) {
+	t.Parallel()
+	d := parrot()
+	d.Namespace = newPool(t, 0)
+	f := deployAtZero(t, d)
+	var calls sync.WaitGroup
+	for i := range 60 {
+		calls.Go(func() {
+			ctx, leaves := t.Context(), i%2 == 0
+			if leaves {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, time.Duration(50+5*i)*time.Millisecond)
+				defer cancel()
+			}
+			body := fmt.Sprint("call ", i)
+			a, err := gateway.send(ctx, request{method: http.MethodPost, path: f.path(""), body: body, auth: nobody})
+			if leaves && errors.Is(err, context.DeadlineExceeded) {
+				return
+			}
+			if err != nil || a.status != http.StatusOK || a.body != body {
+				t.Errorf("%s: %d %q, %v", body, a.status, a.body, err)
+			}
+		})
+	}
+	calls.Wait()
+	eventually(t, "nobody waits, and no call goes on", func() (bool, string) {
+		name, metrics := `function_name="`+f.String()+`"`, scrape(t)
+		waiting, inFlight := series(t, metrics, "dc_proxy_waiting", name), series(t, metrics, "dc_proxy_in_flight", name)
+		return waiting == 0 && inFlight == 0, fmt.Sprint(waiting, " wait, ", inFlight, " go on")
+	})
+	f.awaitReplicas(t, 1)
+}
+
+// TestZero_WakeBesideABurst has two hundred callers of one function at zero, all of whom are answered at last, and meanwhile one caller
+// each of others: these are answered before any of the many is.
+func TestZero_WakeBesideABurst(t *testing.T) {
+	t.Parallel()
+	const callers, hold = 200, 30 * time.Second
+	for name, spares := range map[string]int{"without spares": 0, "with one spare": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			namespace := newPool(t, spares)
+			many := label(probe(t), labelMax, "1")
+			many.Namespace = namespace
+			burst := deployAtZero(t, many)
+			var others []function
+			for range 2 {
+				d := parrot()
+				d.Namespace = namespace
+				others = append(others, deployAtZero(t, d))
+			}
+			awaitSpares(t, namespace, spares)
+			var answered atomic.Int64
+			var calls sync.WaitGroup
+			for i := range callers {
+				calls.Go(func() {
+					body := fmt.Sprint("call ", i)
+					q := request{method: http.MethodPost, path: burst.path("/echo?after=" + hold.String()), body: body, auth: nobody}
+					a, err := gateway.send(t.Context(), q)
+					if err != nil || a.status != http.StatusOK || a.body != body {
+						t.Errorf("%s: %d %q, %v", body, a.status, a.body, err)
+					}
+					answered.Add(1)
+				})
+			}
+			defer calls.Wait()
+			eventually(t, "all are there", func() (bool, string) {
+				s, _ := burst.status(t)
+				return s.Replicas > 0, fmt.Sprint(s.Replicas, " replicas are wanted")
+			})
+			var ended []<-chan woken
+			for _, f := range others {
+				ended = append(ended, f.wakeBeside(t, f.name))
+			}
+			for i, f := range others {
+				(<-ended[i]).is(t, f.name)
+			}
+			if n := answered.Load(); n > 0 {
+				t.Errorf("%d of the many were answered first", n)
+			}
+		})
+	}
 }
 
 // TestZero_UpdatedWhileAtZero wakes as the new version.
