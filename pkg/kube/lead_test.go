@@ -70,10 +70,10 @@ type candidate struct {
 	led, ended chan string
 }
 
-func (w *world) candidate(name string) *candidate {
+func (w *world) candidate(name string, lease time.Duration) *candidate {
 	w.Helper()
 	cluster, err := New(Config{
-		REST: w.api.config(), WatchdogImage: "dragonchain/dc-provider:dev", LeaseDuration: time.Second, Log: slog.New(slog.DiscardHandler),
+		REST: w.api.config(), WatchdogImage: "dragonchain/dc-provider:dev", LeaseDuration: lease, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -112,15 +112,16 @@ func (w *world) hears(what string, c <-chan string) {
 
 // One leads; when it ends, and gives the lease back, the other does.
 func TestLead_OneAtATime(t *testing.T) {
+	const lease = 10 * time.Second // more than a busy machine keeps one from renewing it
 	w := newWorld(t, nil)
-	one := w.candidate("one")
+	one := w.candidate("one", lease)
 	w.hears("one leads", one.led)
-	two := w.candidate("two")
+	two := w.candidate("two", lease)
 	// Several tries of two later.
 	select {
 	case <-two.led:
 		t.Fatal("two lead")
-	case <-time.After(time.Second):
+	case <-time.After(lease / 4):
 	}
 	one.stop()
 	if len(one.ended) != 1 {
@@ -136,7 +137,7 @@ func TestLead_OneAtATime(t *testing.T) {
 // Without the API server the leader stops leading before another can be chosen, and one leads again after.
 func TestLead_LostWithTheAPIServer(t *testing.T) {
 	w := newWorld(t, nil)
-	one := w.candidate("one")
+	one := w.candidate("one", time.Second)
 	w.hears("one leads", one.led)
 	w.api.refuseIf(func(*http.Request) int { return http.StatusServiceUnavailable })
 	w.hears("it leads no more", one.ended)
