@@ -197,7 +197,8 @@ func (w *poolWorld) atZero(spec function.Spec) {
 	w.deployment(spec.Name) // or the reconciler could miss that there were none asked for
 	w.scale(spec.Ref, 0)
 	w.eventually("the function is at zero", func() string {
-		if w.api.get(deploymentsPath, ns, spec.Name, new(corev1.Pod)) {
+		// The cluster has to know it, too: a wake that meets a Deployment needs no spare.
+		if w.api.get(deploymentsPath, ns, spec.Name, new(corev1.Pod)) || w.cluster.deployments.get(spec.Ref) != nil {
 			return "it has a Deployment"
 		}
 		return ""
@@ -503,7 +504,7 @@ func TestClaim_OnlyAtAWake(t *testing.T) {
 	w.deployment("bound") // or the reconciler could miss that there were none asked for
 	w.scale(bound.Ref, 0)
 	w.eventually("at zero", func() string {
-		if w.api.get(deploymentsPath, ns, "bound", new(corev1.Pod)) {
+		if w.api.get(deploymentsPath, ns, "bound", new(corev1.Pod)) || w.cluster.deployments.get(bound.Ref) != nil {
 			return "not yet"
 		}
 		return ""
