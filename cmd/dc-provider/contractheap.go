@@ -28,11 +28,11 @@ func heapAddress(podIP, providerListen string) (netip.AddrPort, error) {
 
 // heapURL is package invoke's HeapURL: a contract with a watchdog has one.
 func heapURL(key []byte, at netip.AddrPort) func(f *function.Function, id string) string {
+	urls := readypush.NewHeapURLs(key, at)
 	return func(f *function.Function, id string) string {
 		if !f.Policy.Watchdog() || !at.IsValid() {
 			return ""
 		}
-		token := readypush.DeriveToken(key, f.Ref.String(), f.ID)
-		return fmt.Sprintf("http://127.0.0.1:%d/%s", readypush.HeapPort, token.SealHeapCall(id, at))
+		return urls.URL(f.Ref.String(), f.ID, id)
 	}
 }

@@ -28,7 +28,7 @@ type Queue interface {
 }
 
 // ServeAsync accepts one invocation of f to be made later, and answers 202 when that is on the disk. name is the function's as
-// the caller wrote it. An invocation whose call id waits already is accepted and not queued again.
+// the caller wrote it. An invocation whose call id waits already is accepted and not queued again. r's headers change, as ServeContract's.
 func (i *Invoker) ServeAsync(w http.ResponseWriter, r *http.Request, f *function.Function, name string) {
 	if err := i.accept(w, r, f, name); err != nil {
 		i.cfg.Error(w, r, err)

@@ -169,7 +169,7 @@ func (cfg Config) withDefaults() Config {
 
 // ServeContract runs one invocation of f, which is a contract, and answers w when its effects are permanent. If its call id
 // has taken effect before, it answers as it did then. idGiven says that the caller chose the call id: nobody can ask again by one
-// that he did not know before the answer, so that nothing is recorded under it.
+// that he did not know before the answer, so that nothing is recorded under it. r's headers are its own from now on, and change.
 func (i *Invoker) ServeContract(w http.ResponseWriter, r *http.Request, f *function.Function, idGiven bool) {
 	answer, repeated, err := i.invoke(w, r, f, idGiven)
 	if err != nil {
@@ -299,7 +299,8 @@ func pause(ctx context.Context, attempt int) error {
 	}
 }
 
-// request is the caller's request with its body in memory, so that a call that reached no endpoint can be made again.
+// request is the caller's request with its body in memory, so that a call that reached no endpoint can be made again. Its headers are
+// r's: whoever hands r over has made it for this call, and to copy it once more is a good part of a call's own time.
 func (i *Invoker) request(w http.ResponseWriter, r *http.Request, maxBytes int64) (request *http.Request, body []byte, err error) {
 	if err := checkUpgrade(r.Header); err != nil {
 		return nil, nil, err
@@ -310,7 +311,8 @@ func (i *Invoker) request(w http.ResponseWriter, r *http.Request, maxBytes int64
 	if body, err = i.readBody(w, r, maxBytes); err != nil {
 		return nil, nil, bodyError(r.Context(), err)
 	}
-	request = r.Clone(r.Context())
+	request = new(http.Request)
+	*request = *r
 	setBody(request, body)
 	// The body is here already; nobody need be asked whether to send it.
 	request.Header.Del("Expect")
@@ -436,7 +438,9 @@ func (i *Invoker) commit(ctx context.Context, f *function.Function, c call, got 
 		}
 		return err
 	}
-	i.cfg.Log.DebugContext(ctx, "invocation committed", "function", f.Name, "namespace", f.Namespace,
-		"status", got.status, "keys", len(writes), "duration_seconds", time.Since(start).Seconds())
+	if i.cfg.Log.Enabled(ctx, slog.LevelDebug) {
+		i.cfg.Log.DebugContext(ctx, "invocation committed", "function", f.Name, "namespace", f.Namespace,
+			"status", got.status, "keys", len(writes), "duration_seconds", time.Since(start).Seconds())
+	}
 	return nil
 }

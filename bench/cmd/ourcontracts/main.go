@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"log"
 	"log/slog"
@@ -156,17 +155,16 @@ func join(o options, functions records, store *bolt.Store) (p *proxy.Proxy, cont
 	const most = 1 << 30 // what is accepted and not made yet is no error here
 	contracts, err = invoke.New(invoke.Config{
 		Store: store, Queue: store, Call: p.RoundTrip, Error: fail, Status: handlers.Status, Lookup: functions.Lookup,
-		HeapURL: heapURL, Log: log,
+		HeapURL: heapURL(), Log: log,
 		Bounds: function.QueueBounds{Items: most, TotalItems: most, Bytes: most, TotalBytes: most},
 	})
 	return p, contracts, err
 }
 
 // heapURL is made for each call of a contract, as the provider makes it.
-func heapURL(f *function.Function, id string) string {
-	token := readypush.DeriveToken([]byte("bench"), f.Ref.String(), f.ID)
-	at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 8081)
-	return fmt.Sprintf("http://127.0.0.1:%d/%s", readypush.HeapPort, token.SealHeapCall(id, at))
+func heapURL() func(f *function.Function, id string) string {
+	urls := readypush.NewHeapURLs([]byte("bench"), netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 8081))
+	return func(f *function.Function, id string) string { return urls.URL(f.Ref.String(), f.ID, id) }
 }
 
 // newAPI has the routes of heaps.

@@ -34,7 +34,11 @@ const (
 // SealHeapCall names a call, by 16 random bytes in hexadecimal, and the address of the provider that has it, for one segment
 // of a URL. Only a holder of the token can make one.
 func (t Token) SealHeapCall(id string, provider netip.AddrPort) string {
-	text := id + "-" + hex.EncodeToString([]byte(provider.String()))
+	return t.sealHeapCall(id, hexAddress(provider))
+}
+
+func (t Token) sealHeapCall(id, address string) string {
+	text := id + "-" + address
 	sum := mac(t[:], "heap url\n"+text)
 	return text + "-" + hex.EncodeToString(sum[:])
 }

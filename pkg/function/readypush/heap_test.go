@@ -1,7 +1,9 @@
 package readypush_test
 
 import (
+	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -36,6 +38,38 @@ func TestHeapCall(t *testing.T) {
 		ours.CheckHeapProof(heapCall, "") {
 		t.Error("a proof is one of a token and a call")
 	}
+}
+
+// Whatever is kept of whom, each function's calls have its own token, and a function that was made again has another.
+func TestHeapURLs(t *testing.T) {
+	key, at := []byte("a key of the provider"), netip.MustParseAddrPort("10.1.2.3:8081")
+	urls := readypush.NewHeapURLs(key, at)
+	for range 2 {
+		for i := range 5000 {
+			name, uid := fmt.Sprintf("f%d.fns", i%2500), strconv.Itoa(i)
+			want := "http://127.0.0.1:8083/" + readypush.DeriveToken(key, name, uid).SealHeapCall(heapCall, at)
+			if got := urls.URL(name, uid, heapCall); got != want {
+				t.Fatalf("%s, %s: %s, want %s", name, uid, got, want)
+			}
+		}
+	}
+}
+
+func BenchmarkHeapURLs(b *testing.B) {
+	key, at := []byte("a key of the provider"), netip.MustParseAddrPort("10.1.2.3:8081")
+	b.Run("kept", func(b *testing.B) {
+		urls := readypush.NewHeapURLs(key, at)
+		b.ReportAllocs()
+		for b.Loop() {
+			urls.URL("ledger.fns", "1", heapCall)
+		}
+	})
+	b.Run("derived", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			readypush.NewHeapURLs(key, at).URL("ledger.fns", "1", heapCall)
+		}
+	})
 }
 
 func FuzzOpenHeapCall(f *testing.F) {
