@@ -296,6 +296,7 @@ func (f *file) update(do func(c *change) error) error {
 	case err != nil:
 		return f.check(err)
 	}
+	f.roundUp()
 	f.checkpointIfDue()
 	return nil
 }
@@ -412,7 +413,6 @@ func (f *file) mark(live bool) (err error) {
 	if err != nil {
 		return err
 	}
-	f.growTo(pin.Size())
 	if err := f.sync(); err != nil {
 		return errors.Join(err, pin.Rollback())
 	}
@@ -432,12 +432,11 @@ func (f *file) mark(live bool) (err error) {
 	return nil
 }
 
-// growTo has a large file grow by large steps, as bbolt itself would: few syncs have a new length to keep then.
-func (f *file) growTo(used int64) {
+// roundUp has a large file grow by large steps, as bbolt itself would: few syncs have a new length to keep then.
+func (f *file) roundUp() {
 	const step = 16 << 20
-	size := (used + step - 1) / step * step
-	if info, err := f.raw.Stat(); err == nil && used > step && info.Size() < size {
-		_ = f.raw.Truncate(size) // otherwise it grows as it is written to
+	if info, err := f.raw.Stat(); err == nil && info.Size() > step && info.Size()%step > 0 {
+		_ = f.raw.Truncate((info.Size()/step + 1) * step) // otherwise it grows as it is written to
 	}
 }
 
