@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/distribution/distribution/v3/configuration"
@@ -35,6 +36,9 @@ type Registry struct {
 	server *http.Server
 	served sync.WaitGroup
 	dir    string
+
+	mu       sync.Mutex
+	fetching map[string]int // how often containerd has asked, by path
 }
 
 // Start serves at address, HOST:PORT.
@@ -44,12 +48,12 @@ func Start(address, user, password string) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
-	r := &Registry{Address: address, User: user, Password: password}
+	r := &Registry{Address: address, User: user, Password: password, fetching: map[string]int{}}
 	mux, err := r.routes()
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
-	r.server = &http.Server{Handler: mux}
+	r.server = &http.Server{Handler: r.counted(mux)}
 	r.served.Go(func() { r.server.Serve(listener) }) // its error is always that Close was called
 	return r, nil
 }
@@ -81,6 +85,31 @@ func app(auth configuration.Auth) http.Handler {
 	config.HTTP.Secret = "one process, so no other has to know it"
 	config.Catalog.MaxEntries = 1000
 	return handlers.NewApp(context.Background(), config)
+}
+
+// counted counts what containerd asks for, which tells its name.
+func (r *Registry) counted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if strings.HasPrefix(req.UserAgent(), "containerd/") {
+			r.mu.Lock()
+			r.fetching[req.URL.Path]++
+			r.mu.Unlock()
+		}
+		next.ServeHTTP(w, req)
+	})
+}
+
+// Fetches is how often nodes have asked for anything of an image's repository, be it only whether the image is still the same.
+func (r *Registry) Fetches(image string) (n int) {
+	repository, _, _ := strings.Cut(strings.TrimPrefix(image, r.Address+"/"), ":")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for path, times := range r.fetching {
+		if strings.HasPrefix(path, "/v2/"+repository+"/") {
+			n += times
+		}
+	}
+	return n
 }
 
 // Close ends the server and drops the images.
