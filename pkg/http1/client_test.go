@@ -219,9 +219,7 @@ func TestClient_EndpointBreaksOff(t *testing.T) {
 }
 
 func TestClient_NotReached(t *testing.T) {
-	ln := listen(t)
-	ln.Close()
-	c := newClientTo(t, ln.Addr().String())
+	c := newClientTo(t, refusing(t))
 	if _, _, err := c.do(t.Context(), "GET", "/", "", time.Time{}); !errors.Is(err, ErrNotReached) {
 		t.Errorf("refused: %v", err)
 	}

@@ -12,11 +12,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/dragonchain/dc-provider/test/freeport"
 )
 
 // relayed is a forwarder in front of an endpoint, and what Forward has returned.
@@ -224,10 +227,7 @@ func TestForward_StaleConnections(t *testing.T) {
 }
 
 func TestForward_NotReached(t *testing.T) {
-	ln := listen(t)
-	address := ln.Addr().String()
-	ln.Close()
-	f := forwardTo(t, address, nil)
+	f := forwardTo(t, refusing(t), nil)
 	conn := f.dial(t)
 	io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
 	if res, _ := get(t, bufio.NewReader(conn), "POST"); res.StatusCode != 502 {
@@ -240,12 +240,10 @@ func TestForward_NotReached(t *testing.T) {
 
 // A request that reached nobody is sent whole to another, its body included, however long that is.
 func TestForward_Again(t *testing.T) {
-	ln := listen(t)
-	dead, err := NewPool(PoolConfig{Address: ln.Addr().String()})
+	dead, err := NewPool(PoolConfig{Address: refusing(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln.Close()
 	f := viaNetHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		http.NewResponseController(w).EnableFullDuplex()
 		io.Copy(w, r.Body)
@@ -715,11 +713,9 @@ func TestForward_SetBody(t *testing.T) {
 		body := make([]byte, 200_000)
 		n, _ := io.ReadFull(r, body)
 		bodies <- string(body[:n])
-		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 	})
-	refused := listen(t)
-	refused.Close()
-	nobody, err := NewPool(PoolConfig{Address: refused.Addr().String()})
+	nobody, err := NewPool(PoolConfig{Address: refusing(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -816,10 +812,9 @@ func TestForward_IsMeasured(t *testing.T) {
 	}
 }
 
+// refusing is an address that nobody listens on.
 func refusing(t *testing.T) string {
-	ln := listen(t)
-	ln.Close()
-	return ln.Addr().String()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(freeport.Reserve(t)))
 }
 
 // Where processors are short, the goroutine that has sent the body may end long after the answer. The body is whole all the same:

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
+	"github.com/dragonchain/dc-provider/test/freeport"
 )
 
 func hello(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }
@@ -243,13 +245,7 @@ func TestEndpoints_EvictionLosesNothing(t *testing.T) {
 
 // refusing returns an address that nobody listens on.
 func refusing(t *testing.T) function.Endpoint {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return function.Endpoint{Address: l.Addr().String(), Replica: "gone"}
+	return function.Endpoint{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(freeport.Reserve(t))), Replica: "gone"}
 }
 
 func TestRetry_EndpointThatRefusesIsPassedOver(t *testing.T) {
