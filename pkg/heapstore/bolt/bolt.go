@@ -256,6 +256,14 @@ func write(heap *bucket, writes []heapstore.Write, version uint64, callID string
 
 // Get is heapstore.Store's.
 func (s *Store) Get(ctx context.Context, h heapstore.Heap, key string) (entry heapstore.Entry, err error) {
+	if err := ctx.Err(); err != nil {
+		return entry, wrap("read heap of", h, err)
+	}
+	p := place{h, key}
+	entry, since, found := s.file.cache.get(p)
+	if found {
+		return entry, nil
+	}
 	err = s.view(ctx, h, func(heap *bbolt.Bucket) error {
 		found := heap.Get([]byte(key))
 		if found == nil {
@@ -264,6 +272,9 @@ func (s *Store) Get(ctx context.Context, h heapstore.Heap, key string) (entry he
 		entry, err = keepEntry(key, found)
 		return err
 	})
+	if err == nil {
+		s.file.cache.put(p, entry, since)
+	}
 	return entry, wrap("read heap of", h, err)
 }
 

@@ -65,6 +65,14 @@
 //
 // A checkpoint is made when the log has 64 MiB, or when many pages wait for one. The log is made larger as needed, and keeps its size.
 //
+// # How a key is read
+//
+//	Get ─► kept in memory? ─► a copy of it
+//	              └─► no: bbolt's transaction ─► a copy of it, and kept, unless a commit came between
+//
+// Keys that were read lately are kept in 16 MiB of memory, but for values of more than 32 KiB. What a commit writes is taken out when
+// it is durable and nobody can see it, and nothing of it is kept until all who read can: see cache. Lists of keys go to bbolt.
+//
 // # What belongs together
 //
 // While the store is open, and after it was not closed in order, FILE is nothing without FILE.wal: they are copied, moved and deleted

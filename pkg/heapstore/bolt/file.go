@@ -34,6 +34,8 @@ var mapBytes = 1 << (28 + 4*(^uint(0)>>63))
 type file struct {
 	db  *bbolt.DB
 	raw *os.File // bbolt's own, which closes it
+	// cache has some of what is read from db.
+	cache *cache
 
 	// syncing is held while bbolt's file is synced, and guards unsynced, which is why that failed once.
 	syncing  sync.Mutex
@@ -71,7 +73,7 @@ func openFile(path string, lockTimeout time.Duration) (f *file, err error) {
 
 // openRaw opens the file that is open and locked already, and closes it in the end.
 func openRaw(raw *os.File, path string) (f *file, err error) {
-	f = &file{raw: raw}
+	f = &file{raw: raw, cache: newCache()}
 	if f.wal, err = openWAL(path + walSuffix); err != nil {
 		return nil, errors.Join(err, raw.Close())
 	}
@@ -272,6 +274,7 @@ func (f *file) update(do func(c *change) error) error {
 		return f.broken
 	}
 	defer f.change.end()
+	defer f.cache.show(&f.change.touched)
 	logged := false
 	err := f.db.Update(func(tx *bbolt.Tx) error {
 		f.change.begin(tx)
@@ -282,9 +285,12 @@ func (f *file) update(do func(c *change) error) error {
 			return errNothingWritten
 		}
 		// Before bbolt commits: nobody reads what a power cut may take back.
-		err := f.wal.append(f.change.ops)
-		logged = err == nil
-		return err
+		if err := f.wal.append(f.change.ops); err != nil {
+			return err
+		}
+		logged = true
+		f.cache.hide(&f.change.touched)
+		return nil
 	})
 	switch {
 	case errors.Is(err, errNothingWritten):
@@ -475,6 +481,7 @@ func (f *file) close() error {
 // abandon closes the files as they are.
 func (f *file) abandon() error {
 	f.closed = true
+	f.cache.close()
 	f.unpin()
 	err := f.db.Close()
 	if f.wal != nil {

@@ -31,13 +31,17 @@ type change struct {
 	// ops has room for a frame, and behind it what was done.
 	ops     []byte
 	numbers uint64
+	// touched is what was written in the heaps.
+	touched touched
 	// drops is set when a bucket was deleted. pages is how many the file has.
 	drops bool
 	pages int64
 }
 
 func (c *change) begin(tx *bbolt.Tx) {
-	*c = change{tx: tx, ops: append(c.ops[:0], make([]byte, frameBytes)...), pages: tx.Size() / int64(tx.DB().Info().PageSize)}
+	*c = change{
+		tx: tx, ops: append(c.ops[:0], make([]byte, frameBytes)...), touched: c.touched, pages: tx.Size() / int64(tx.DB().Info().PageSize),
+	}
 	c.root = bucket{of: c, known: true}
 }
 
@@ -45,6 +49,7 @@ func (c *change) begin(tx *bbolt.Tx) {
 func (c *change) end() {
 	const keep = 4 << 20
 	c.tx, c.root = nil, bucket{}
+	c.touched.reset()
 	if cap(c.ops) > keep {
 		c.ops = nil
 	}
@@ -95,6 +100,7 @@ func (b *bucket) Delete(key []byte) error {
 		return err
 	}
 	b.note(opDelete, key)
+	b.touch(key)
 	return nil
 }
 
@@ -104,6 +110,7 @@ func (b *bucket) Put(key, value []byte) error {
 	}
 	b.note(opPut, key)
 	b.of.ops = appendBytes(b.of.ops, value)
+	b.touch(key)
 	return nil
 }
 
@@ -153,7 +160,17 @@ func (b *bucket) DeleteBucket(name []byte) error {
 	delete(b.children, string(name))
 	b.note(opDrop, name)
 	b.of.drops = true
+	if b == b.of.heaps() {
+		b.of.touched.drop(string(name))
+	}
 	return nil
+}
+
+// touch notes a key that was written, if b is a heap.
+func (b *bucket) touch(key []byte) {
+	if b.parent == b.of.heaps() {
+		b.of.touched.note(b.name, key)
+	}
 }
 
 // note begins an operation on b.
