@@ -170,7 +170,7 @@ func (v *View) page(ctx context.Context, prefix, after string, limit int) (keys 
 // is given, it must hold now, and for a key that the invocation had not written before, still when it commits. An error wraps
 // function.ErrCondition, ErrViewFull, ErrViewEnded or the store's.
 func (v *View) Write(ctx context.Context, write function.HeapWrite, condition *function.HeapCondition) (version uint64, err error) {
-	own, written, err := v.own(write.Key)
+	_, written, err := v.own(write.Key)
 	if err != nil {
 		return 0, err
 	}
@@ -187,9 +187,10 @@ func (v *View) Write(ctx context.Context, write function.HeapWrite, condition *f
 	if v.ended {
 		return 0, ErrViewEnded
 	}
+	// Another request of the same invocation may have written the key meanwhile.
+	own, written := v.writes[write.Key]
 	if condition != nil {
-		// Another request of the same invocation may have written the key meanwhile.
-		if own, written = v.writes[write.Key]; written {
+		if written {
 			committed = own.version
 			if own.deleted {
 				committed = 0
@@ -203,7 +204,7 @@ func (v *View) Write(ctx context.Context, write function.HeapWrite, condition *f
 	if written {
 		bytes -= len(write.Key) + len(own.value)
 	}
-	if _, again := v.writes[write.Key]; bytes > maxViewBytes || !again && len(v.writes) == maxViewWrites {
+	if bytes > maxViewBytes || !written && len(v.writes) == maxViewWrites {
 		return 0, ErrViewFull
 	}
 	if condition != nil && !written {
