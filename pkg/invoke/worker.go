@@ -115,18 +115,22 @@ func (w *worker) count(l function.Leased, n int) {
 	}
 }
 
-// room is how many more may run, and the functions of which none may.
+// room is how many more may run, and the functions of which none may: those that have PerFunction, or as many as there are places
+// left. So a few slow functions do not take all places: n of them that have much to do come to the n+1st part of them each, and as
+// many are left for others.
 func (w *worker) room(kind function.ItemKind) (room int, skip map[function.Heap]bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	skip = map[function.Heap]bool{}
+	// None if there are more than may be, since the last look gave several.
+	free := max(w.i.cfg.Workers-w.inFlight[kind], 0)
 	for h, n := range w.running[kind] {
-		if n >= w.i.cfg.PerFunction {
+		if n >= min(w.i.cfg.PerFunction, free) {
 			skip[h] = true
 		}
 	}
-	// None if there are more than may be, since the last look gave several.
-	return max(min(w.i.cfg.Workers-w.inFlight[kind], leaseAtOnce, w.i.cfg.PerFunction), 0), skip
+	// Half of them at a time, since all may be given to one function.
+	return min((free+1)/2, leaseAtOnce, w.i.cfg.PerFunction), skip
 }
 
 // work does one item, and settles what becomes of it.
