@@ -20,7 +20,8 @@ const lockPatience = time.Second
 // before the other has let go of it; one in a database may not be there yet. Whoever needs the store waits, and everything
 // else is served meanwhile. It is the Store of package invoke and the Heaps of package handlers.
 type store struct {
-	// openOnce tries once to open it; ErrLocked says that another provider has it.
+	// openOnce tries once to open it; ErrLocked says that another provider has it, and ErrUnavailable that its database is not to be
+	// reached.
 	openOnce func(ctx context.Context) (heapstore.Store, error)
 	// patience is how long a call waits for the store.
 	patience time.Duration
@@ -29,6 +30,8 @@ type store struct {
 	inner  heapstore.Store
 
 	mu sync.Mutex
+	// missing is why it is not open yet.
+	missing error
 	// calls are those of contracts that are under way; ended says that no other may begin.
 	calls int
 	ended bool
@@ -37,7 +40,7 @@ type store struct {
 
 // newStore returns the store that c names, with c's bounds. Zero bounds are the store's own.
 func newStore(c config, log *slog.Logger) *store {
-	s := &store{patience: c.wakeTimeout, opened: make(chan struct{}), idle: make(chan struct{})}
+	s := &store{patience: c.wakeTimeout, opened: make(chan struct{}), idle: make(chan struct{}), missing: heapstore.ErrLocked}
 	s.openOnce = func(context.Context) (heapstore.Store, error) {
 		return bolt.Open(c.store.boltFile, bolt.Options{LockTimeout: lockPatience, QuotaBytes: c.heapQuotaBytes, RecordAge: c.callRetention})
 	}
@@ -49,7 +52,8 @@ func newStore(c config, log *slog.Logger) *store {
 	return s
 }
 
-// open waits until no other provider has the store, and opens it. It returns false if ctx ended before.
+// open waits until no other provider has the store and its database is there, and opens it: a provider that starts in an outage of the
+// database still serves all functions that are no contracts. It returns false if ctx ended before.
 func (s *store) open(ctx context.Context, log *slog.Logger) (bool, error) {
 	for told := false; ctx.Err() == nil; {
 		inner, err := s.openOnce(ctx)
@@ -60,6 +64,10 @@ func (s *store) open(ctx context.Context, log *slog.Logger) (bool, error) {
 			return true, nil
 		case ctx.Err() != nil:
 			return false, nil
+		case errors.Is(err, heapstore.ErrUnavailable):
+			// The driver has tried for half a minute.
+			s.lacks(heapstore.ErrUnavailable)
+			log.Warn("the heap store's database cannot be reached, contracts wait for it", "err", err)
 		case !errors.Is(err, heapstore.ErrLocked):
 			return false, err
 		case !told:
@@ -68,6 +76,13 @@ func (s *store) open(ctx context.Context, log *slog.Logger) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// lacks notes why the store is not open yet.
+func (s *store) lacks(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.missing = why
 }
 
 // wait returns when the store is open.
@@ -83,7 +98,9 @@ func (s *store) wait(ctx context.Context) (heapstore.Store, error) {
 	case <-s.opened:
 		return s.inner, nil
 	case <-patience.C:
-		return nil, heapstore.ErrLocked
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return nil, s.missing
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -178,6 +179,58 @@ func TestStore_OpenFails(t *testing.T) {
 	}
 	if err := s.close(); err != nil {
 		t.Errorf("close of what was never opened: %v", err)
+	}
+}
+
+// A database that is away when the provider starts is waited for, and contracts' callers are told that it is: to end would take the
+// functions that are no contracts along.
+func TestStore_OpenWaitsForADatabase(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "heap.db")
+	s := newStore(config{store: storeConfig{boltFile: path}, wakeTimeout: time.Millisecond}, quietLog)
+	there, tried := make(chan struct{}), make(chan struct{})
+	openFile := s.openOnce
+	s.openOnce = func(ctx context.Context) (heapstore.Store, error) {
+		select {
+		case <-there:
+			return openFile(ctx)
+		case tried <- struct{}{}:
+		case <-ctx.Done():
+		}
+		return nil, fmt.Errorf("open heap store: %w", heapstore.ErrUnavailable)
+	}
+	opened := make(chan error, 1)
+	go func() {
+		_, err := s.open(t.Context(), quietLog)
+		opened <- err
+	}()
+	for range 2 { // of which the first has been answered by then
+		select {
+		case <-tried:
+		case err := <-opened:
+			t.Fatalf("opening has ended: %v", err)
+		}
+	}
+	if _, err := s.begin(t.Context()); !errors.Is(err, heapstore.ErrUnavailable) {
+		t.Errorf("a contract's caller is told: %v", err)
+	}
+	close(there)
+	for waiting := true; waiting; {
+		select {
+		case <-tried: // it may have had the choice
+		case err := <-opened:
+			if err != nil {
+				t.Fatal(err)
+			}
+			waiting = false
+		}
+	}
+	if end, err := s.begin(t.Context()); err != nil {
+		t.Error(err)
+	} else {
+		end()
+	}
+	if err := s.close(); err != nil {
+		t.Error(err)
 	}
 }
 
