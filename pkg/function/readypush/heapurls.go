@@ -39,7 +39,10 @@ func (u *HeapURLs) token(of record) Token {
 	token, kept := u.tokens[of]
 	if !kept {
 		if len(u.tokens) == mostTokens {
-			clear(u.tokens) // those that are called have theirs again at their next call
+			for other := range u.tokens {
+				delete(u.tokens, other) // whoever that is has it again at the next call
+				break
+			}
 		}
 		token = DeriveToken(u.key, of.function, of.uid)
 		u.tokens[of] = token
