@@ -82,6 +82,16 @@ func handle(ctx context.Context, e event) (any, error) {
 		}
 		time.Sleep(d)
 		return os.Getpid(), nil
+	case "await": // the file, having told of itself beside it
+		if err := os.WriteFile(fmt.Sprint(e.Text, ".", os.Getpid()), nil, 0o666); err != nil {
+			return nil, err
+		}
+		for {
+			if _, err := os.Stat(e.Text); err == nil {
+				return os.Getpid(), nil
+			}
+			time.Sleep(time.Millisecond)
+		}
 	case "log":
 		fmt.Println(e.Text)
 		return "logged", nil
