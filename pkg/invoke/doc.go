@@ -95,6 +95,9 @@
 // A callback is delivered at least once, and so is a transaction for the chain, which is queued with the commit of the answer that it
 // is made of: those of a serial contract one at a time, in the order of their commits, and with ids that a repeated run has again.
 //
+// A function with much in the queue does not keep others from being called: it is given no more of the workers while it has as many as
+// there are free.
+//
 // A serial contract runs one invocation at a time, in the order of their acceptance: an asynchronous one is accepted when it is on
 // the disk, a caller when his body was read. A turn ends with its call, which the call's own deadlines bound. Items that are to
 // be tried again keep their place.

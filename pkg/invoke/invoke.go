@@ -53,7 +53,7 @@ type Config struct {
 	// Bounds are those of the queue.
 	Bounds function.QueueBounds
 	// Workers is how many queued invocations run at once, and as many messages are sent beside; 0 means 256. PerFunction is how
-	// many of them may be of one function; 0 means 64. Negative is refused.
+	// many of them may be of one function, which also gets no more than it leaves to others; 0 means 64. Negative is refused.
 	Workers, PerFunction int
 	// Callbacks are where answers may be sent to.
 	Callbacks Callbacks
