@@ -53,7 +53,7 @@ func newStore(c config, log *slog.Logger) *store {
 }
 
 // open waits until no other provider has the store and its database is there, and opens it: a provider that starts in an outage of the
-// database still serves all functions that are no contracts. It returns false if ctx ended before.
+// database still calls functions that are no contracts and have replicas. It returns false if ctx ended before.
 func (s *store) open(ctx context.Context, log *slog.Logger) (bool, error) {
 	for told := false; ctx.Err() == nil; {
 		inner, err := s.openOnce(ctx)
