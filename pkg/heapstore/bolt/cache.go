@@ -33,6 +33,8 @@ const (
 type cache struct {
 	seed   maphash.Seed
 	shards [cacheShards]shard
+	// hiding is between a hide and its show.
+	hiding heapKeys
 }
 
 // place is a key of a heap.
@@ -103,26 +105,26 @@ func (c *cache) put(p place, entry heapstore.Entry, since uint64) {
 	}
 }
 
-// touched is what a transaction has written in the heaps.
-type touched struct {
+// heapKeys are keys of heaps, and heaps that are dropped.
+type heapKeys struct {
 	places  []place
 	dropped []heapstore.Heap
 }
 
 // note notes a key of the heap whose bucket has that name, drop the whole heap.
-func (t *touched) note(bucket string, key []byte) {
-	t.places = append(t.places, place{heapNamed(bucket), string(key)})
+func (k *heapKeys) note(bucket string, key []byte) {
+	k.places = append(k.places, place{heapNamed(bucket), string(key)})
 }
 
-func (t *touched) drop(bucket string) { t.dropped = append(t.dropped, heapNamed(bucket)) }
+func (k *heapKeys) drop(bucket string) { k.dropped = append(k.dropped, heapNamed(bucket)) }
 
-func (t *touched) reset() {
+func (k *heapKeys) reset() {
 	const keep = 4 << 10
-	if cap(t.places) > keep {
-		t.places = nil
+	clear(k.places)
+	if cap(k.places) > keep {
+		k.places = nil
 	}
-	clear(t.places)
-	t.places, t.dropped = t.places[:0], nil
+	k.places, k.dropped = k.places[:0], nil
 }
 
 // heapNamed undoes bucketName.
@@ -132,30 +134,34 @@ func heapNamed(name string) (h heapstore.Heap) {
 	return h
 }
 
-// hide takes out what a transaction is about to change, and keeps it out until show. It comes before anybody can see the change.
-func (c *cache) hide(t *touched) {
-	for _, p := range t.places {
+// hide takes out what a transaction is about to change, and keeps it out until show. It comes before anybody can see the change, and leaves
+// changed empty.
+func (c *cache) hide(changed *heapKeys) {
+	c.hiding, *changed = *changed, c.hiding
+	for _, p := range c.hiding.places {
 		s := c.shardOf(p)
 		s.mu.Lock()
 		s.kept.Remove(p)
 		s.hidden[p] = struct{}{}
 		s.mu.Unlock()
 	}
-	for _, h := range t.dropped {
+	for _, h := range c.hiding.dropped {
 		c.shut(func(p place) bool { return p.heap == h })
 	}
 }
 
-// show comes when the change can be seen by all who read from now on, or by nobody ever, and before anybody is told that it is made.
-func (c *cache) show(t *touched) {
-	for _, p := range t.places {
+// show ends a hide. It comes when the change can be seen by all who read from now on, or by nobody ever, and before anybody is told that it
+// is made. Without a hide it does nothing.
+func (c *cache) show() {
+	defer c.hiding.reset()
+	for _, p := range c.hiding.places {
 		s := c.shardOf(p)
 		s.mu.Lock()
 		delete(s.hidden, p)
 		s.shown++
 		s.mu.Unlock()
 	}
-	if len(t.dropped) == 0 {
+	if len(c.hiding.dropped) == 0 {
 		return
 	}
 	for i := range c.shards {

@@ -16,9 +16,7 @@ func cachedHeap(id string) heapstore.Heap {
 
 // TestCache_Order has a read and a commit of the same key take turns in every way, and one of another key's.
 func TestCache_Order(t *testing.T) {
-	key, drop := &touched{}, &touched{}
-	key.note(string(bucketName(cachedHeap("1"))), []byte("k"))
-	drop.drop(string(bucketName(cachedHeap("1"))))
+	heap := string(bucketName(cachedHeap("1")))
 	for _, c := range []struct {
 		order string
 		kept  bool
@@ -37,7 +35,10 @@ func TestCache_Order(t *testing.T) {
 		{"get close put", false},
 		{"close get put", false},
 	} {
-		for what, change := range map[string]*touched{"key": key, "heap": drop} {
+		for what, change := range map[string]func(k *heapKeys){
+			"key":  func(k *heapKeys) { k.note(heap, []byte("k")) },
+			"heap": func(k *heapKeys) { k.drop(heap) },
+		} {
 			cache, p, since := newCache(), place{cachedHeap("1"), "k"}, uint64(0)
 			for step := range strings.FieldsSeq(c.order) {
 				switch step {
@@ -46,9 +47,11 @@ func TestCache_Order(t *testing.T) {
 				case "put":
 					cache.put(p, heapstore.Entry{Key: "k", Value: []byte("1"), Version: 1}, since)
 				case "hide":
-					cache.hide(change)
+					var changed heapKeys
+					change(&changed)
+					cache.hide(&changed)
 				case "show":
-					cache.show(change)
+					cache.show()
 				case "close":
 					cache.close()
 				}
@@ -62,7 +65,7 @@ func TestCache_Order(t *testing.T) {
 
 // TestCache_Others leaves alone what a commit and a drop have nothing to do with.
 func TestCache_Others(t *testing.T) {
-	cache, change := newCache(), &touched{}
+	cache, change := newCache(), &heapKeys{}
 	change.note(string(bucketName(cachedHeap("1"))), []byte("k"))
 	change.drop(string(bucketName(cachedHeap("2"))))
 	gone := []place{{cachedHeap("1"), "k"}, {cachedHeap("2"), "k"}, {cachedHeap("2"), "other"}}
@@ -72,7 +75,7 @@ func TestCache_Others(t *testing.T) {
 		cache.put(p, heapstore.Entry{Key: p.key, Value: []byte(p.heap.ID)}, since)
 	}
 	cache.hide(change)
-	cache.show(change)
+	cache.show()
 	for _, p := range gone {
 		if _, _, found := cache.get(p); found {
 			t.Errorf("%v is there", p)
@@ -93,10 +96,10 @@ func TestCache_Bound(t *testing.T) {
 		_, since, _ := cache.get(p)
 		cache.put(p, heapstore.Entry{Key: p.key, Value: value[:random.IntN(len(value))]}, since)
 		if n%3 == 0 {
-			change := &touched{}
+			change := &heapKeys{}
 			change.note(string(bucketName(p.heap)), []byte(fmt.Sprint("key-", n/2)))
 			cache.hide(change)
-			cache.show(change)
+			cache.show()
 		}
 	}
 	long := place{cachedHeap("1"), "long"}

@@ -274,7 +274,7 @@ func (f *file) update(do func(c *change) error) error {
 		return f.broken
 	}
 	defer f.change.end()
-	defer f.cache.show(&f.change.touched)
+	defer f.cache.show()
 	logged := false
 	err := f.db.Update(func(tx *bbolt.Tx) error {
 		f.change.begin(tx)
@@ -289,7 +289,7 @@ func (f *file) update(do func(c *change) error) error {
 			return err
 		}
 		logged = true
-		f.cache.hide(&f.change.touched)
+		f.cache.hide(&f.change.written)
 		return nil
 	})
 	switch {

@@ -31,8 +31,8 @@ type change struct {
 	// ops has room for a frame, and behind it what was done.
 	ops     []byte
 	numbers uint64
-	// touched is what was written in the heaps.
-	touched touched
+	// written is what was written in heaps, for the cache.
+	written heapKeys
 	// drops is set when a bucket was deleted. pages is how many the file has.
 	drops bool
 	pages int64
@@ -40,7 +40,7 @@ type change struct {
 
 func (c *change) begin(tx *bbolt.Tx) {
 	*c = change{
-		tx: tx, ops: append(c.ops[:0], make([]byte, frameBytes)...), touched: c.touched, pages: tx.Size() / int64(tx.DB().Info().PageSize),
+		tx: tx, ops: append(c.ops[:0], make([]byte, frameBytes)...), written: c.written, pages: tx.Size() / int64(tx.DB().Info().PageSize),
 	}
 	c.root = bucket{of: c, known: true}
 }
@@ -49,7 +49,7 @@ func (c *change) begin(tx *bbolt.Tx) {
 func (c *change) end() {
 	const keep = 4 << 20
 	c.tx, c.root = nil, bucket{}
-	c.touched.reset()
+	c.written.reset()
 	if cap(c.ops) > keep {
 		c.ops = nil
 	}
@@ -100,7 +100,7 @@ func (b *bucket) Delete(key []byte) error {
 		return err
 	}
 	b.note(opDelete, key)
-	b.touch(key)
+	b.noteWritten(key)
 	return nil
 }
 
@@ -110,7 +110,7 @@ func (b *bucket) Put(key, value []byte) error {
 	}
 	b.note(opPut, key)
 	b.of.ops = appendBytes(b.of.ops, value)
-	b.touch(key)
+	b.noteWritten(key)
 	return nil
 }
 
@@ -161,15 +161,15 @@ func (b *bucket) DeleteBucket(name []byte) error {
 	b.note(opDrop, name)
 	b.of.drops = true
 	if b == b.of.heaps() {
-		b.of.touched.drop(string(name))
+		b.of.written.drop(string(name))
 	}
 	return nil
 }
 
-// touch notes a key that was written, if b is a heap.
-func (b *bucket) touch(key []byte) {
+// noteWritten notes a key for the cache, if b is a heap.
+func (b *bucket) noteWritten(key []byte) {
 	if b.parent == b.of.heaps() {
-		b.of.touched.note(b.name, key)
+		b.of.written.note(b.name, key)
 	}
 }
 
