@@ -61,10 +61,11 @@ type Settlement struct {
 	Send []Item
 }
 
-// QueueBounds bound what waits. Dead letters and messages do not count: a message is the end of an invocation that did.
+// QueueBounds bound what waits when another invocation comes. Dead letters do not count. A message counts by its bytes alone: it is as
+// large as an answer, and a receiver that takes none would otherwise have the disk fill up.
 type QueueBounds struct {
-	// Items and Bytes bound the invocations of one function and their payloads, TotalItems and TotalBytes those of all. 0 means
-	// the store's own bound.
+	// Items bound the invocations of one function, and Bytes their payloads with those of its messages; TotalItems and TotalBytes
+	// those of all. 0 means the store's own bound.
 	Items, TotalItems int
 	Bytes, TotalBytes int64
 }

@@ -25,7 +25,7 @@ type lines struct {
 	// ring are the lines with something ready, each gives in its turn.
 	ring  *list.List
 	later dueHeap
-	// counts, dead letters and total are those of functions.
+	// functions have what each has, items and bytes what all have: items of invocations, bytes of messages too.
 	functions map[heapstore.Heap]*held
 	items     int
 	bytes     int64
@@ -171,13 +171,13 @@ var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c
 // countLocked adds an item's size to the counts, or takes it off.
 func (l *lines) countLocked(e *entry, n int) {
 	f := l.heldLocked(e.key.of)
+	f.bytes += int64(n) * e.bytes
+	l.bytes += int64(n) * e.bytes
 	if e.key.kind == function.ItemMessage {
 		f.depth.Messages += n
 	} else {
 		f.depth.Waiting += n
-		f.bytes += int64(n) * e.bytes
 		l.items += n
-		l.bytes += int64(n) * e.bytes
 		if e.callID != "" {
 			if n > 0 {
 				l.calls[callKey{e.key.of, e.callID}] = e

@@ -21,6 +21,7 @@ import (
 var queueTests = map[string]func(*testing.T, Driver){
 	"queue: what is accepted is leased once and leaves": testQueue,
 	"queue: bounds hold":                                 testQueueBounds,
+	"queue: messages take room":                          testQueueMessageBytes,
 	"queue: a call id waits once":                        testQueueCalls,
 	"queue: what failed comes again when it is due":      testQueueAgain,
 	"queue: dead letters are listed, replayed, dropped":  testDeadLetters,
@@ -174,6 +175,35 @@ func testQueueBounds(t *testing.T, d Driver) {
 	settle(t, s, leased["1"], function.Settlement{})
 	settle(t, s, leased["2"], function.Settlement{Bury: true})
 	wantDepths(t, s, 2)
+}
+
+// A message takes the room of its bytes, and no invocation's place.
+func testQueueMessageBytes(t *testing.T, d Driver) {
+	s := open(t, d, t.TempDir())
+	a, b := heap("a", "1"), heap("b", "1")
+	bounds := function.QueueBounds{Items: 2, Bytes: 1000, TotalItems: 3, TotalBytes: 1200}
+	of := func(h function.Heap, call string, bytes int) function.Item {
+		i := invocation(h, call)
+		i.Payload = []byte(strings.Repeat("x", bytes))
+		return i
+	}
+	add := func(i function.Item, want error) {
+		t.Helper()
+		if err := s.Enqueue(t.Context(), i, bounds); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", i.CallID, err, want)
+		}
+	}
+	add(of(a, "a1", 0), nil)
+	message := of(a, "a1", 990)
+	message.Kind = function.ItemMessage
+	settle(t, s, wantLeased(t, s, function.ItemInvocation, "a1")["a1"], function.Settlement{Send: []function.Item{message}})
+	add(of(a, "a2", 11), heapstore.ErrQueueFull)
+	add(of(a, "a2", 10), nil)
+	add(of(b, "b1", 201), heapstore.ErrQueueFull) // of all
+	add(of(b, "b1", 200), nil)
+	settle(t, s, wantLeased(t, s, function.ItemMessage, "a1")["a1"], function.Settlement{})
+	add(of(a, "a3", 990), nil)
+	wantDepths(t, s, 3)
 }
 
 // wantDepths checks how many invocations wait in all.

@@ -27,11 +27,11 @@ const (
 	// Whoever adds to a line of serial invocations holds this lock until he has committed, so that ids become visible in their
 	// order: nothing can come before what was seen as the first.
 	sqlLineLock = `SELECT pg_advisory_xact_lock(hashtextextended(line, 0)) FROM unnest($1::text[]) AS line`
-	sqlCount    = `SELECT n.i, count(q.id), coalesce(sum(q.bytes), 0)
+	sqlCount    = `SELECT n.i, count(q.id) FILTER (WHERE q.kind = 0), coalesce(sum(q.bytes), 0)
 		FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS n (namespace, name, record, i)
-		LEFT JOIN dc_queue q ON q.namespace = n.namespace AND q.name = n.name AND q.record = n.record AND q.kind = 0 AND NOT q.dead
+		LEFT JOIN dc_queue q ON q.namespace = n.namespace AND q.name = n.name AND q.record = n.record AND q.kind IN (0, 1) AND NOT q.dead
 		GROUP BY n.i`
-	sqlTotal   = `SELECT count(*), coalesce(sum(bytes), 0) FROM dc_queue WHERE kind = 0 AND NOT dead`
+	sqlTotal   = `SELECT count(*) FILTER (WHERE kind = 0), coalesce(sum(bytes), 0) FROM dc_queue WHERE kind IN (0, 1) AND NOT dead`
 	sqlEnqueue = `INSERT INTO dc_queue (namespace, name, record, kind, call_id, accepted, due, serial, payload, bytes)
 		SELECT namespace, name, record, kind, call_id, accepted, due, serial, payload, octet_length(payload)
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::smallint[], $5::bytea[], $6::timestamptz[], $7::timestamptz[], $8::boolean[], $9::bytea[])
