@@ -64,22 +64,14 @@ func (x *Exchange) begin() {
 	x.status, x.dialed, x.answer.got = 0, 0, 0
 }
 
-// exchangeContext is what Context has made.
-type exchangeContext struct {
-	context.Context
-	cancel context.CancelCauseFunc
-}
-
 // Context ends with the exchange, when the client goes away, when the deadline has passed, and when the server is closed;
 // context.Cause then is ErrClientGone, ErrDeadline or ErrServerClosed. It is made when it is first asked for.
 func (x *Exchange) Context() context.Context {
 	if x.ctx == nil {
-		// Of no other context: that of all would be one lock for all, and whatever ends an exchange ends its own (see conn.cancel).
-		ctx, cancel := context.WithCancelCause(context.Background())
-		x.ctx = &exchangeContext{ctx, cancel}
+		x.ctx = &exchangeContext{}
 		x.conn.ctx.Store(x.ctx)
 		if err := x.Err(); err != nil {
-			cancel(err)
+			x.ctx.cancel(err)
 		}
 	}
 	return x.ctx
