@@ -95,6 +95,7 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.StringVar(&c.watchdog, "watchdog", "auto", "`way` to put the watchdog into images: auto, image-volume or init-container")
 	flags.StringVar(&c.pool.url, "spare-url", "", "`URL` at which spares of the warm pool tell that they are there; empty means no pool")
 	flags.IntVar(&c.pool.size, "pool-size", 0, "how many spares wait in each namespace for functions, unless its annotation com.dragonchain.pool.size says otherwise")
+	flags.IntVar(&c.pool.nodeClaims, "pool-node-claims", 8, "how many functions may be starting in spares of one node at a time; more wait a moment, or get pods of their own")
 	flags.StringVar(&c.pool.owner, "pool-owner", "", "`name` of the ClusterRole with which spares go, when the provider is uninstalled; empty means that they stay")
 	flags.StringVar(&c.pool.requests.CPU, "pool-cpu", "", "`CPU` that a spare requests")
 	flags.StringVar(&c.pool.requests.Memory, "pool-memory", "", "`memory` that a spare requests")
@@ -170,6 +171,9 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	}
 	if c.queueDepth <= 0 {
 		return config{}, fmt.Errorf("queue depth %d: give a number above zero", c.queueDepth)
+	}
+	if c.pool.nodeClaims <= 0 {
+		return config{}, fmt.Errorf("pool node claims %d: give a number above zero", c.pool.nodeClaims)
 	}
 	if c.asyncQueue <= 0 || c.asyncQueueTotal <= 0 {
 		return config{}, fmt.Errorf("async queue of %d and %d in all: give numbers above zero", c.asyncQueue, c.asyncQueueTotal)

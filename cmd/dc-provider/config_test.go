@@ -94,6 +94,7 @@ func TestParseConfig_Refuses(t *testing.T) {
 		{"a log level that is none", "--log-level=loud", "give debug, info, warn or error"},
 		{"a mirror without a URL", "--registry-mirror=docker.io", "give HOST=URL"},
 		{"a queue that holds nobody", "--queue-depth=0", "queue depth 0"},
+		{"a node that starts no claim", "--pool-node-claims=0", "pool node claims 0: give a number above zero"},
 		{"a share above all", "--access-log=1.5", "give a share from 0 to 1"},
 		{"a share that is none", "--access-log=NaN", "give a share from 0 to 1"},
 		{"a negative timeout", "--call-timeout=-1s", "call timeout"},

@@ -18,7 +18,7 @@ import (
 
 // poolConfig is what flags say of the warm pool.
 type poolConfig struct {
-	size             int
+	size, nodeClaims int
 	url, owner       string
 	requests, limits function.Resources
 }
@@ -30,6 +30,8 @@ type warmPool struct {
 	key       *assignment.ProviderKey
 	claims    *prometheus.CounterVec
 	steps     *prometheus.HistogramVec
+	// managed are the namespaces that have a pool, if this provider keeps it, and none otherwise.
+	managed func() []string
 	// asks are the spares that are being asked to register.
 	asks sync.WaitGroup
 }
@@ -47,6 +49,12 @@ func (p *provider) newWarmPool(s secrets) (*warmPool, error) {
 			Name: "dc_pool_step_seconds", Help: "Time of a claim's steps: assign hands the function to the spare, adopt changes its pod.",
 			Buckets: []float64{.002, .005, .01, .02, .05, .1, .2, .5, 1, 2},
 		}, []string{"step"}),
+	}
+	w.managed = func() []string {
+		if !p.cluster.KeepsPool() {
+			return nil
+		}
+		return p.cluster.Namespaces()
 	}
 	for _, outcome := range pool.Outcomes {
 		w.claims.WithLabelValues(string(outcome)) // a series that is not there yet cannot be seen to rise
@@ -69,9 +77,10 @@ func (p *provider) newWarmPool(s secrets) (*warmPool, error) {
 		Adopt: func(ctx context.Context, s pool.Spare, f *function.Function) error {
 			return p.cluster.Adopt(ctx, s.Pod, s.ID, s.Taken, f)
 		},
-		Discard: func(s pool.Spare) { p.cluster.Discard(s.ID) },
-		OnClaim: w.observe,
-		Log:     p.log,
+		Discard:    func(s pool.Spare) { p.cluster.Discard(s.ID) },
+		NodeClaims: p.cfg.pool.nodeClaims,
+		OnClaim:    w.observe,
+		Log:        p.log,
 	})
 	return w, err
 }
@@ -81,6 +90,32 @@ func (w *warmPool) observe(_ *function.Function, outcome pool.Outcome, took pool
 	if outcome == pool.Claimed {
 		w.steps.WithLabelValues("assign").Observe(took.Assign.Seconds())
 		w.steps.WithLabelValues("adopt").Observe(took.Adopt.Seconds())
+	}
+}
+
+var (
+	freeDesc     = prometheus.NewDesc("dc_pool_spares", "Spares that may be claimed, as the provider that keeps the pool knows them.", []string{"namespace"}, nil)
+	startingDesc = prometheus.NewDesc("dc_pool_claims_starting", "Claims whose functions do not serve yet.", []string{"node"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (w *warmPool) Describe(to chan<- *prometheus.Desc) {
+	w.claims.Describe(to)
+	w.steps.Describe(to)
+	to <- freeDesc
+	to <- startingDesc
+}
+
+// Collect implements prometheus.Collector.
+func (w *warmPool) Collect(to chan<- prometheus.Metric) {
+	w.claims.Collect(to)
+	w.steps.Collect(to)
+	free, starting := w.Counts()
+	for _, namespace := range w.managed() {
+		to <- prometheus.MustNewConstMetric(freeDesc, prometheus.GaugeValue, float64(free[namespace]), namespace)
+	}
+	for node, n := range starting {
+		to <- prometheus.MustNewConstMetric(startingDesc, prometheus.GaugeValue, float64(n), node)
 	}
 }
 

@@ -163,7 +163,7 @@ func (p *provider) registerMetrics() error {
 		all = append(all, imagePulls{p.cluster})
 	}
 	if p.pool != nil {
-		all = append(all, p.pool.claims, p.pool.steps)
+		all = append(all, p.pool)
 	}
 	var errs []error
 	for _, c := range all {

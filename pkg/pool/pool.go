@@ -232,6 +232,20 @@ func (p *Pool) Starting() bool {
 	return len(p.starting) > 0
 }
 
+// Counts tells how many spares of each namespace are free, and how many claims are starting on each node that has or had spares
+// lately.
+func (p *Pool) Counts() (free, starting map[string]int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ageLocked(p.cfg.Now())
+	free, starting = make(map[string]int), p.startsLocked()
+	for _, s := range p.free {
+		free[s.Namespace]++
+		starting[s.Node] += 0 // a series that comes and goes is hard to read
+	}
+	return free, starting
+}
+
 // Claim makes a spare a replica of f, none of the nodes to avoid. It returns when Kubernetes has been told; that the function serves is
 // told otherwise. An error wraps ErrNoSpare, ErrNotAssignable, ctx's, or what went wrong with the last spare.
 func (p *Pool) Claim(ctx context.Context, f *function.Function, avoid ...string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -395,7 +396,14 @@ func TestClaim_Shares(t *testing.T) {
 		claim("modest", nil)
 		w.Add(spareOf("3", "fn", "n"))
 		claim("third", ErrNoSpare) // the node starts two
+		free, starting := w.Counts()
+		if want := map[string]int{"fn": 1, "elsewhere": 1}; !maps.Equal(free, want) || !maps.Equal(starting, map[string]int{"n": 2}) {
+			t.Errorf("free %v, starting %v", free, starting)
+		}
 		w.Serves("1")
+		if _, starting := w.Counts(); starting["n"] != 1 {
+			t.Errorf("starting %v when one serves", starting)
+		}
 		claim("third", nil)
 		time.Sleep(lately) // of the bubble's clock
 		w.Add(spareOf("4", "fn", "n"))
