@@ -1104,6 +1104,7 @@ func TestWeigh(t *testing.T) {
 		began   time.Duration // ago
 		remove  []string
 		coming  []string
+		late    int
 		missing int
 		free    int
 	}{
@@ -1115,32 +1116,40 @@ func TestWeigh(t *testing.T) {
 		"too many: that is coming":             {spares: map[string]*spare{"a": of("1", time.Second), "b": of("r2", 0)}, size: 1, remove: []string{"a"}, free: 1},
 		"never registered":                     {spares: map[string]*spare{"a": of("1", 2*time.Minute)}, size: 1, began: time.Hour, remove: []string{"a"}, missing: 1},
 		"after a change of providers, not yet": {spares: map[string]*spare{"a": of("1", time.Hour)}, size: 1, began: time.Second, coming: []string{"a"}},
+		"one that cannot start":                {spares: map[string]*spare{"a": of("1", spareSlow+1)}, size: 1, began: time.Hour, coming: []string{"a"}, late: 1},
 		"off":                                  {spares: map[string]*spare{"a": of("r1", 0)}, remove: []string{"a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := &Cluster{cfg: Config{Pool: &Pool{Registered: func(id string) bool { return strings.HasPrefix(id, "r") }}}}
 			w := c.weigh(test.spares, now, now.Add(-test.began), test.size, "s")
-			if !slices.Equal(w.remove, test.remove) || !slices.Equal(w.coming, test.coming) || w.missing != test.missing || w.free != test.free {
+			if !slices.Equal(w.remove, test.remove) || !slices.Equal(w.coming, test.coming) || w.starting != len(test.coming)-test.late || w.missing != test.missing || w.free != test.free {
 				t.Errorf("%+v", w)
 			}
 		})
 	}
 }
 
-func TestShare(t *testing.T) {
+func TestTurns(t *testing.T) {
 	for _, test := range []struct {
 		missing map[string]int
-		most    int
+		most    []int // of rounds
 		want    string
 	}{
-		{nil, 4, "[]"},
-		{map[string]int{"a": 9}, 4, "[a a a a]"},
-		{map[string]int{"a": 9, "b": 1, "c": 2}, 4, "[a b c a]"},
-		{map[string]int{"a": 1, "b": 1}, 4, "[a b]"},
-		{map[string]int{"a": 1, "b": 1}, 0, "[]"},
-		{map[string]int{"a": 1}, -2, "[]"},
+		{nil, []int{4}, "[]"},
+		{map[string]int{"a": 9}, []int{4}, "[a a a a]"},
+		{map[string]int{"a": 9, "b": 1, "c": 2}, []int{4}, "[a b c a]"},
+		{map[string]int{"a": 1, "b": 1}, []int{4}, "[a b]"},
+		{map[string]int{"a": 1, "b": 1}, []int{0}, "[]"},
+		{map[string]int{"a": 1}, []int{-2}, "[]"},
+		// A namespace whose spares are used up as they come.
+		{map[string]int{"a": 9, "b": 9, "c": 9}, []int{1, 1, 1, 1, 2, 0, 1}, "[a b c a b c a]"},
 	} {
-		if got := fmt.Sprint(share(test.missing, test.most)); got != test.want {
+		turns := turns{last: make(map[string]uint64)}
+		got := []string{}
+		for _, most := range test.most {
+			got = append(got, turns.share(test.missing, most)...)
+		}
+		if fmt.Sprint(got) != test.want {
 			t.Errorf("%v of %d: %s, want %s", test.missing, test.most, got, test.want)
 		}
 	}

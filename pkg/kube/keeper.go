@@ -24,6 +24,9 @@ const (
 	keepInterval = 2 * time.Second
 	// spareLife is how long a spare may take to register before another is made in its place.
 	spareLife = time.Minute
+	// spareSlow is how long a spare that does not register counts as on its way: one that no node has room for must not keep other
+	// namespaces from theirs.
+	spareSlow = 20 * time.Second
 	// spareCalls is how long a spare gets to call by itself before it is asked.
 	spareCalls = 2 * time.Second
 	// sparesComing is how many spares may be on their way at a time: they start on the nodes where calls wait for claims.
@@ -47,11 +50,14 @@ type keeper struct {
 	asked map[types.UID]time.Time
 	// made is when a spare was made last.
 	made time.Time
+	// turns tells whose turn it is, if more are missing than may be made.
+	turns turns
 }
 
 // keepPool keeps the pool until ctx ends.
 func (c *Cluster) keepPool(ctx context.Context) {
-	k := &keeper{c: c, began: time.Now(), refused: make(map[string]time.Time), problems: make(map[string]string), asked: make(map[types.UID]time.Time)}
+	k := &keeper{c: c, began: time.Now(), refused: make(map[string]time.Time), problems: make(map[string]string), asked: make(map[types.UID]time.Time),
+		turns: turns{last: make(map[string]uint64)}}
 	c.keeping.Store(true)
 	defer c.keeping.Store(false)
 	tick := time.NewTicker(keepInterval)
@@ -113,7 +119,7 @@ func (k *keeper) round(ctx context.Context, now time.Time) {
 		for _, name := range w.remove {
 			remove = append(remove, function.Ref{Name: name, Namespace: namespace})
 		}
-		coming += len(w.coming)
+		coming += w.starting
 		shapes[namespace] = pool
 		inTheWay := waking && (w.free > 0 || now.Sub(k.made) < wakesPause)
 		if w.missing > 0 && now.After(k.refused[namespace]) && !inTheWay {
@@ -123,14 +129,14 @@ func (k *keeper) round(ctx context.Context, now time.Time) {
 			k.ask(ctx, name, spares[namespace][name], now)
 		}
 	}
-	k.forget(spares)
+	k.forget(spares, managed)
 	var g errgroup.Group
 	g.SetLimit(sparesComing)
 	for _, key := range remove {
 		g.Go(func() error { k.remove(ctx, key, spares[key.Namespace][key.Name]); return nil })
 	}
 	errs := make(chan refusal, sparesComing)
-	for _, namespace := range share(missing, most-coming) {
+	for _, namespace := range k.turns.share(missing, most-coming) {
 		k.made = now
 		g.Go(func() error {
 			if err := k.make(ctx, namespace, shapes[namespace]); err != nil {
@@ -171,8 +177,9 @@ func (k *keeper) pool(ctx context.Context, namespace string, managed bool) (pool
 // weighed is what is to be done about a namespace's spares.
 type weighed struct {
 	remove []string
-	// coming are those that have not registered yet.
-	coming []string
+	// coming are those that have not registered yet, and starting is how many of them take no longer than they should.
+	coming   []string
+	starting int
 	// free is how many can be claimed, and missing how many are to be made.
 	free, missing int
 }
@@ -181,6 +188,7 @@ type weighed struct {
 func (c *Cluster) weigh(spares map[string]*spare, now, began time.Time, size int, shape string) weighed {
 	var w weighed
 	var good []string
+	late := make(map[string]bool)
 	for name, s := range spares {
 		registered := c.cfg.Pool.Registered(string(s.uid))
 		since := s.created
@@ -194,6 +202,7 @@ func (c *Cluster) weigh(spares map[string]*spare, now, began time.Time, size int
 			good = append(good, name)
 			if !registered {
 				w.coming = append(w.coming, name)
+				late[name] = now.Sub(since) > spareSlow
 			}
 		}
 	}
@@ -213,6 +222,11 @@ func (c *Cluster) weigh(spares map[string]*spare, now, began time.Time, size int
 		w.coming = slices.DeleteFunc(w.coming, func(name string) bool { return slices.Contains(surplus, name) })
 		w.remove = append(w.remove, surplus...)
 	}
+	for _, name := range w.coming {
+		if !late[name] {
+			w.starting++
+		}
+	}
 	w.missing = max(0, size-len(good))
 	w.free = min(size, len(good)) - len(w.coming)
 	slices.Sort(w.remove)
@@ -227,19 +241,26 @@ func (c *Cluster) isDiscarded(uid types.UID) bool {
 	return is
 }
 
-// share gives each namespace that misses spares one after the other, until as many are given as may come.
-func share(missing map[string]int, most int) []string {
+// turns is who was given spares before whom.
+type turns struct {
+	given uint64
+	last  map[string]uint64 // the number of the last one of each namespace
+}
+
+// share gives the namespaces that miss spares one after the other, those first that have waited longest, until as many are given as
+// may come. Where that is one at a time, none gets a second before the others have had one.
+func (t *turns) share(missing map[string]int, most int) []string {
 	var turns []string
-	names := slices.Sorted(maps.Keys(missing))
-	for round := 0; len(turns) < most; round++ {
-		before := len(turns)
-		for _, name := range names {
-			if missing[name] > round && len(turns) < most {
-				turns = append(turns, name)
-			}
-		}
-		if len(turns) == before {
-			break
+	missing = maps.Clone(missing)
+	for len(turns) < most && len(missing) > 0 {
+		next := slices.MinFunc(slices.Collect(maps.Keys(missing)), func(a, b string) int {
+			return cmp.Or(cmp.Compare(t.last[a], t.last[b]), cmp.Compare(a, b))
+		})
+		t.given++
+		t.last[next] = t.given
+		turns = append(turns, next)
+		if missing[next]--; missing[next] <= 0 {
+			delete(missing, next)
 		}
 	}
 	return turns
@@ -324,8 +345,8 @@ func (k *keeper) tell(namespace string, err error) {
 	k.c.log.Warn("warm pool is not as it should be", "namespace", namespace, "err", err)
 }
 
-// forget drops what is known of spares that are gone.
-func (k *keeper) forget(spares map[string]map[string]*spare) {
+// forget drops what is known of spares, and of namespaces, that are gone.
+func (k *keeper) forget(spares map[string]map[string]*spare, managed []string) {
 	there := make(map[types.UID]bool)
 	for _, of := range spares {
 		for _, s := range of {
@@ -333,6 +354,7 @@ func (k *keeper) forget(spares map[string]map[string]*spare) {
 		}
 	}
 	maps.DeleteFunc(k.asked, func(uid types.UID, _ time.Time) bool { return !there[uid] })
+	maps.DeleteFunc(k.turns.last, func(namespace string, _ uint64) bool { return !slices.Contains(managed, namespace) })
 }
 
 func union(spares map[string]map[string]*spare, managed []string) map[string]struct{} {
