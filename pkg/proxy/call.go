@@ -24,6 +24,8 @@ type call struct {
 	look chan struct{}
 	// refused are the endpoints that could not be reached since the last change.
 	refused []*slot
+	// pause is how long to wait at first before they are tried again.
+	pause time.Duration
 	// at is where the call is counted as in flight, or nil, slot is its endpoint there, and placed is since when. trial is
 	// set if the endpoint's ejection depends on this call.
 	at     *activity
@@ -53,7 +55,7 @@ func (p *Proxy) newCall(f *function.Function, now time.Time) *call {
 
 // begin makes a zero call one of f that came now.
 func (c *call) begin(p *Proxy, f *function.Function, now time.Time) {
-	c.p, c.f, c.came, c.waitUntil = p, f, now, now.Add(p.cfg.WakeTimeout)
+	c.p, c.f, c.came, c.waitUntil, c.pause = p, f, now, now.Add(p.cfg.WakeTimeout), firstPause
 }
 
 // run makes the call: it finds an endpoint and sends the request there by w, again and again until one is reached. The call is
@@ -89,7 +91,7 @@ func (c *call) attempts(w way) error {
 		if !o.again {
 			return unreachable(c.f.Ref, o.failed)
 		}
-		c.refused = append(c.refused, at)
+		c.refused, c.pause = append(c.refused, at), pauseAfter(o.failed)
 	}
 }
 

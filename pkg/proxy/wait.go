@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
 
 	"github.com/dragonchain/dc-provider/pkg/function"
@@ -13,6 +14,9 @@ const (
 	// a process that crashed and is back before its readiness was seen to be lost causes none.
 	firstPause = 50 * time.Millisecond
 	lastPause  = time.Second
+	// silentPause is that pause where an endpoint did not even refuse, as one does not whose node is lost. To connect would take as long
+	// again, in which the call would not see the replica that takes its place: a look at the node takes a second, a claim half of one.
+	silentPause = 2 * time.Second
 	// retiredFor is how long a waiter whose wake is under way lets retired endpoints go unused that are listed still. If
 	// a wake overtook the going to zero they never left, and no change will tell.
 	retiredFor = 2 * time.Second
@@ -27,7 +31,7 @@ func (c *call) acquire(w way, now time.Time) error {
 		return err
 	}
 	defer c.leave()
-	for pause := firstPause; !placed; pause = min(2*pause, lastPause) {
+	for pause := c.pause; !placed; pause = max(c.pause, min(2*pause, lastPause)) {
 		err := c.await(w, o, pause)
 		since, phase := now, o.phase()
 		now = time.Now()
@@ -43,6 +47,14 @@ func (c *call) acquire(w way, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// pauseAfter is how long a call waits that could not reach an endpoint, if no other comes.
+func pauseAfter(failed error) time.Duration {
+	if silent := net.Error(nil); errors.As(failed, &silent) && silent.Timeout() {
+		return silentPause
+	}
+	return firstPause
 }
 
 // await returns nil when it is worth looking again.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -293,6 +294,65 @@ func TestRetry_EndpointThatRefusedForAMomentIsTriedAgain(t *testing.T) {
 	server := &http.Server{Handler: http.HandlerFunc(hello)}
 	go server.Serve(l)
 	defer server.Close()
+	if got := <-text; got != "hello" {
+		t.Errorf("answer %q", got)
+	}
+}
+
+// silent is an endpoint that neither takes connections nor refuses them, as of a node that is lost: its queue of connections is full.
+func silent(t *testing.T) function.Endpoint {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Close(fd) })
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	own, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := function.Endpoint{Address: fmt.Sprint("127.0.0.1:", own.(*syscall.SockaddrInet4).Port), Replica: "silent"}
+	for range 10 {
+		conn, err := net.DialTimeout("tcp", e.Address, 500*time.Millisecond)
+		if err != nil {
+			return e
+		}
+		t.Cleanup(func() { conn.Close() })
+	}
+	t.Fatal("its queue is not full after ten connections")
+	return e
+}
+
+// TestRetry_EndpointIsSilent has a call wait for another endpoint, where it connects in vain, and not connect there again at once.
+func TestRetry_EndpointIsSilent(t *testing.T) {
+	var woken atomic.Int64
+	w := newWorld(t, func(cfg *Config) {
+		wake := cfg.Wake
+		cfg.Wake = func(ctx context.Context, f *function.Function) error {
+			woken.Store(time.Now().UnixNano())
+			return wake(ctx, f)
+		}
+	})
+	w.deploy(echo)
+	gone := silent(t)
+	w.setEndpoints(echo, gone)
+	text := make(chan string)
+	go func() {
+		_, got := w.request("GET", "/function/echo", "")
+		text <- got
+	}()
+	w.awaitWake()
+	since := func() time.Duration { return time.Since(time.Unix(0, woken.Load())) }
+	for since() < 4*firstPause {
+		if load := w.proxy.Load(echo); load.InFlight > 0 && since() < silentPause {
+			t.Fatalf("it connects again after %v", since())
+		}
+		time.Sleep(firstPause / 4) // while it would have connected again
+	}
+	w.setEndpoints(echo, gone, w.replica("echo-0", hello))
 	if got := <-text; got != "hello" {
 		t.Errorf("answer %q", got)
 	}
