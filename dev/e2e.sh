@@ -29,13 +29,13 @@ run() {
 }
 run "${E2E_FLAGS:-}"
 
-step "what begins otherwise when the watchdog comes by init container; TLS, a chain, small queues, a restore"
+step "what begins otherwise when the watchdog comes by init container; TLS, a chain, small queues, few claims, a restore"
 certificate=$(mktemp -d)
 (cd "$certificate" && go run "$(go env GOROOT)/src/crypto/tls/generate_cert.go" -host gateway.openfaas -ecdsa-curve P256 2>/dev/null)
 kubectl create secret tls gateway-tls -n openfaas --cert="$certificate/cert.pem" --key="$certificate/key.pem" --dry-run=client -o yaml |
 	kubectl apply -f - >/dev/null
 rm -r "$certificate"
-values="--set functions.watchdog=init-container --set tls.secret=gateway-tls --set async.queue=20 --set async.totalQueue=30"
+values="--set functions.watchdog=init-container --set tls.secret=gateway-tls --set async.queue=20 --set async.totalQueue=30 --set pool.nodeClaims=2"
 values+=" --set calls.successorSeconds=0 --set calls.lameDuckSeconds=1"
 if [ -z "$EXTERNAL" ]; then
 	# The tests run in node 0's network, and are the chain themselves.
@@ -45,7 +45,7 @@ if [ -z "$EXTERNAL" ]; then
 	values+=" --set chain.url=http://$address:5080/v1/transaction --set chain.secret=chain-account"
 fi
 HELM_ARGS="${HELM_ARGS:-} $values" dev/install.sh
-run -test.run "'^Test(Watchdog_PutIn|Examples_Cowsay|Lambda_ImageAsItIs|TLS|Chain_.*|Queue_Full|Readme_Restore)$'"
+run -test.run "'^Test(Watchdog_PutIn|Examples_Cowsay|Lambda_ImageAsItIs|TLS|Chain_.*|Queue_Full|Pool_NodeClaims|Readme_Restore)$'"
 
 # Without a cluster of our own there is no network that a database of ours could be in.
 [ -z "$EXTERNAL" ] || exit 0

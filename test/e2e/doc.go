@@ -20,7 +20,8 @@
 //
 // What a network loses is lost by rules of nftables in node 0's network (rule), in a table of the test's own that goes with it.
 //
-// Tests of another installation than the usual, of two providers on a database, of TLS, of a chain, of queues that are soon full,
-// skip themselves on that one; dev/e2e.sh installs theirs in a pass of its own. So do tests that take the API server or a node
-// away from all, which run after those. For them the cluster has a second node, to which nothing is scheduled but by them.
+// Tests of another installation than the usual, of two providers on a database, of TLS, of a chain, of queues that are soon full, of
+// nodes that start few claims, skip themselves on that one; dev/e2e.sh installs theirs in a pass of its own. So do tests that take
+// the API server or a node away from all, which run after those. For them the cluster has a second node, to which nothing is
+// scheduled but by them.
 package e2e

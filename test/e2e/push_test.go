@@ -74,17 +74,9 @@ func TestPush_Forged(t *testing.T) {
 	if len(pods) != 1 {
 		t.Fatalf("%d pods", len(pods))
 	}
-	var token []byte
-	for _, e := range pods[0].Spec.Containers[0].Env {
-		if e.Name == "DC_READY_TOKEN" {
-			var err error
-			if token, err = hex.DecodeString(e.Value); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if len(token) == 0 {
-		t.Fatal("the pod has no token for ready pushes")
+	token, err := hex.DecodeString(f.readyToken(t))
+	if err != nil || len(token) == 0 {
+		t.Fatalf("the pod's token for ready pushes: %v", err)
 	}
 	push := func(token []byte, name, nonce string) string {
 		fields := map[string]string{"function": name, "pod": pods[0].Name, "nonce": nonce}

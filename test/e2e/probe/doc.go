@@ -14,6 +14,7 @@
 //	/gone?id=I        answers once the caller of /hang?id=I is gone
 //	/duplex           each line of the body comes back, upper case, before the next is read; a trailer counts them
 //	/ws               a websocket that echoes
+//	/ws/named         the same, after the name of the replica
 //
 // It listens on $ALSO_PORT too, if that is set, and ends if it cannot.
 // With CRASH set it ends at once with status 3; with DEAF set it runs and never listens.

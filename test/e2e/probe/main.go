@@ -79,8 +79,20 @@ func routes() http.Handler {
 	})
 	mux.HandleFunc("/duplex", duplex)
 	mux.HandleFunc("/echo", echo)
+	mux.Handle("/ws/named", websocket.Server{Handler: func(c *websocket.Conn) {
+		io.WriteString(c, hostname())
+		io.Copy(c, c)
+	}})
 	mux.Handle("/ws", websocket.Server{Handler: func(c *websocket.Conn) { io.Copy(c, c) }})
 	return mux
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		log.Fatal(err)
+	}
+	return name
 }
 
 func show(w http.ResponseWriter, r *http.Request) {
