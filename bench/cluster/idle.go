@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"net/http"
 	"slices"
 	"strconv"
@@ -33,6 +34,11 @@ const (
 	// recordsAtOnce is how many records are written side by side.
 	recordsAtOnce = 16
 	idleLists     = 5
+	// idleLimit is how long all that may take, and recordsPerPage how many records are asked for at a time when their statuses are
+	// looked at, every stillTime.
+	idleLimit      = 15 * time.Minute
+	recordsPerPage = 1000
+	stillTime      = 5 * time.Second
 	// idleTime is how long the provider is watched with all of them at zero.
 	idleTime = 10 * time.Second
 )
@@ -41,7 +47,7 @@ const (
 func (r *room) idle() *scenario.Scenario {
 	s := &scenario.Scenario{
 		Name: "cluster/wake/idle",
-		About: fmt.Sprintf("A spare: memory of its pod, as the kubelet tells. The provider before and after %d records of functions at zero were written: "+
+		About: fmt.Sprintf("A spare: memory of its pod, as the kubelet tells. The provider before and after %d records of functions at zero were written, and their statuses: "+
 			"memory that its garbage collector found in use, and all that the system gives it; its processor time, %v long, of one processor; the list of all of "+
 			"them, median of %d; and objects of theirs.", idleFunctions, idleTime, idleLists),
 		Plot: "provider-heap-bytes/function", Rounds: 1,
@@ -61,7 +67,7 @@ func (r *room) idle() *scenario.Scenario {
 
 func (r *room) turn(measure func(context.Context) (map[string]float64, error)) func(*scenario.Turn) (scenario.Measured, error) {
 	return func(t *scenario.Turn) (scenario.Measured, error) {
-		ctx, cancel := context.WithTimeout(t.Context, lifeLimit)
+		ctx, cancel := context.WithTimeout(t.Context, idleLimit)
 		defer cancel()
 		values, err := measure(ctx)
 		return scenario.Measured{Count: 1, Values: values}, err
@@ -148,6 +154,10 @@ func (r *room) tenThousand(ctx context.Context) (map[string]float64, error) {
 		return nil, err
 	}
 	values["known-ns"] = float64(time.Since(started))
+	if err := r.allTold(ctx); err != nil {
+		return nil, err
+	}
+	values["told-ns"] = float64(time.Since(started))
 	// A list takes memory of its own: what is the functions' alone shows best where that is gone again.
 	least := map[string]float64{}
 	look := func() error {
@@ -202,7 +212,58 @@ func (r *room) list(ctx context.Context) ([]json.RawMessage, error) {
 	return all, json.Unmarshal(raw, &all)
 }
 
-// allKnown returns when the provider lists all functions, and has told each what became of its record.
+// allTold returns when each record's status tells what became of it, and none has changed since the look before: the provider has nothing
+// left to do for any.
+func (r *room) allTold(ctx context.Context) error {
+	before := uint64(0)
+	for {
+		told, seen, err := r.statuses(ctx)
+		if err != nil {
+			return err
+		}
+		if told == idleFunctions && seen == before {
+			return nil
+		}
+		before = seen
+		if err := pause(ctx, stillTime); err != nil {
+			return fmt.Errorf("%d records have a status of their own: %w", told, err)
+		}
+	}
+}
+
+// statuses counts the records whose status is about what is asked for now. seen is another number whenever one of them has changed.
+func (r *room) statuses(ctx context.Context) (told int, seen uint64, err error) {
+	sum := fnv.New64a()
+	next := ""
+	for {
+		raw, err := r.cluster.RESTClient().Get().AbsPath("/apis/openfaas.com/v1/namespaces/"+r.namespace+"/functions").
+			Param("limit", strconv.Itoa(recordsPerPage)).Param("continue", next).DoRaw(ctx)
+		if err != nil {
+			return 0, 0, fmt.Errorf("look at the records: %w", err)
+		}
+		var page struct {
+			Metadata metav1.ListMeta
+			Items    []struct {
+				Metadata metav1.ObjectMeta
+				Status   struct{ ObservedGeneration int64 }
+			}
+		}
+		if err := json.Unmarshal(raw, &page); err != nil {
+			return 0, 0, fmt.Errorf("look at the records: %w", err)
+		}
+		for _, item := range page.Items {
+			if item.Status.ObservedGeneration == item.Metadata.Generation {
+				told++
+			}
+			fmt.Fprintln(sum, item.Metadata.Name, item.Metadata.ResourceVersion)
+		}
+		if next = page.Metadata.Continue; next == "" {
+			return told, sum.Sum64(), nil
+		}
+	}
+}
+
+// allKnown returns when the provider lists all functions.
 func (r *room) allKnown(ctx context.Context) error {
 	for {
 		all, err := r.list(ctx)
