@@ -85,6 +85,7 @@
 //     that may have reached an endpoint is never sent a second time, not even for the methods where HTTP would allow it.
 //   - Each waiter has its own deadline and leaves when its caller does. Waiters are woken by places and changes, not by looking
 //     again and again; only an endpoint that refuses connections while it is listed is tried again, after a pause that grows.
+//     One that does not even refuse, as on a lost node, has a pause of two seconds, in which another may take its place.
 //     A caller's leaving is noticed as soon as its body was read, so a body of up to 64 KiB is read while its call waits,
 //     as long as all bodies that were read so have room in Config.QueuedBytes.
 //   - Config.Timeout runs from when the call is placed: to the answer's headers, and through its body if the length of
