@@ -42,7 +42,7 @@ func capturePod(t *testing.T, ip string) *capture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const all = syscall.ETH_P_ALL<<8 | 0 // in the network's order
+	const all = syscall.ETH_P_ALL << 8 // in the order of the network, on a machine with the other
 	fd, err := syscall.Socket(syscall.AF_PACKET, syscall.SOCK_RAW|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatalf("capture packets: %v", err)
