@@ -538,7 +538,9 @@ func TestMemory_AnswersWithTheAPIServerGone(t *testing.T) {
 	w := newWorld(t, nil)
 	w.create(cow())
 	w.pod("cow", "cow-1", "10.0.0.1", true)
+	w.pod("cow", "cow-2", "10.0.0.2", false)
 	w.endpoints(cowRef, "10.0.0.1:8080")
+	w.knows("cow-2")
 	w.api.CloseClientConnections()
 	w.api.Close()
 
@@ -609,6 +611,8 @@ func TestOnEndpoints_TellsEachChangeOnceAndInOrder(t *testing.T) {
 	}
 	w.create(cow())
 	fn, _ := w.cluster.Lookup(cowRef)
+	w.pod("cow", "cow-1", "10.0.0.1", false)
+	w.knows("cow-1")
 	w.cluster.MarkReady(cowRef, fn.ID, "cow-1", "10.0.0.1", function.Startup{})
 	until("10.0.0.1")
 	w.cluster.MarkReady(cowRef, "another record", "cow-3", "10.0.0.3", function.Startup{})

@@ -26,12 +26,7 @@ func TestColdStart_ByWatchAndPush(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.pod("cow", "cow-1", "10.0.0.1", false)
-		w.eventually("the watch shows the pod", func() string {
-			if len(w.cluster.table.podsOf(cowRef)) == 0 {
-				return "no pod"
-			}
-			return ""
-		})
+		w.knows("cow-1")
 		fn, _ := w.cluster.Lookup(cowRef)
 		came := time.Now()
 		w.cluster.MarkReady(cowRef, fn.ID, "cow-1", "10.0.0.1", function.Startup{Container: came.Add(-20 * time.Millisecond), Process: came.Add(-time.Millisecond)})

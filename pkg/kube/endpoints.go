@@ -34,14 +34,11 @@ type push struct {
 	restarts int32
 }
 
-// newPush notes a push. p is what the watch has told of the pod so far, or nil.
+// newPush notes a push. p is what the watch has told of the pod so far.
 func newPush(record types.UID, ip string, at time.Time, p *pod) push {
-	ps := push{record: record, ip: ip, at: at}
-	if p != nil {
-		ps.restarts = p.restarts
-		if p.down {
-			ps.restarts++ // the one that pushes was started after what the watch has told
-		}
+	ps := push{record: record, ip: ip, at: at, restarts: p.restarts}
+	if p.down {
+		ps.restarts++ // the one that pushes was started after what the watch has told
 	}
 	return ps
 }
@@ -49,11 +46,8 @@ func newPush(record types.UID, ip string, at time.Time, p *pod) push {
 // holds reports whether a push still adds to what the watch tells of the pod. Once the pod is ready it does not: from then
 // on the watch alone speaks, and may contradict.
 func (ps push) holds(p *pod, now time.Time) bool {
-	if now.Sub(ps.at) > pushLife {
+	if p == nil || now.Sub(ps.at) > pushLife {
 		return false
-	}
-	if p == nil {
-		return true // the watch is behind
 	}
 	crashed := p.restarts > ps.restarts || p.down && p.restarts == ps.restarts
 	moved := p.ip != "" && p.ip != ps.ip
@@ -136,13 +130,17 @@ func (t *table) set(ref function.Ref, name string, p *pod) {
 	t.markLocked(ref)
 }
 
-// push takes a verified ready push, unless it is one of a pod that is about to go or is another record's.
+// push takes a verified ready push, unless it is one of a pod that is about to go, is another record's or is at another address. A pod
+// of which the watch has told nothing may be no pod of the function's: its token stands in the Deployment, for all who may read that.
 func (t *table) push(ref function.Ref, record types.UID, name, ip string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r := t.replicasLocked(ref)
+	r := t.functions[ref]
+	if r == nil {
+		return false
+	}
 	p := r.pods[name]
-	if p != nil && (p.record != record || p.ending) {
+	if p == nil || p.record != record || p.ending || p.ip != "" && p.ip != ip {
 		return false
 	}
 	r.pushes[name] = newPush(record, ip, time.Now(), p)

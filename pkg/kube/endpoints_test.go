@@ -32,8 +32,8 @@ func TestReplicas_MergesWatchAndPushes(t *testing.T) {
 		{"ready, of an earlier record", with(up, func(p *pod) { p.record = "r0" }), nil, 0, false},
 		{"ready without an address", with(up, func(p *pod) { p.ip = "" }), nil, 0, false},
 
-		{"pushed before the watch knows the pod", nil, &pushed, 0, true},
-		{"pushed, and nothing came after", nil, &pushed, pushLife + 1, false},
+		{"pushed, and gone", nil, &pushed, 0, false},
+		{"pushed, and nothing came after", &starting, &pushed, pushLife + 1, false},
 		{"pushed, the watch is behind", &starting, &pushed, time.Second, true},
 		{"pushed, the kubelet has not probed yet", &running, &pushed, time.Second, true},
 		{"pushed, the probes never succeed", &running, &pushed, pushLife + 1, false},
@@ -70,6 +70,7 @@ func TestTable_TheWatchContradictsAfterItConfirmed(t *testing.T) {
 	running := pod{function: cowRef, record: "r1", ip: "1.1.1.1", started: true}
 	ready := running
 	ready.ready = true
+	table.set(cowRef, "p", &pod{function: cowRef, record: "r1"})
 	table.push(cowRef, "r1", "p", "1.1.1.1")
 	for i, step := range []struct {
 		pod  *pod
@@ -86,10 +87,14 @@ func TestTable_ForgetsWhatIsNoMore(t *testing.T) {
 	told := 0
 	table := newTable(func(function.Ref, string, []function.Endpoint) { told++ }, func(function.Ref) (types.UID, bool) { return "r1", true })
 	for range 3 {
+		table.set(cowRef, "p", &pod{function: cowRef, record: "r1"})
 		table.push(cowRef, "r1", "p", "1.1.1.1")
 		for table.publish() {
 		}
 		table.expire(time.Now().Add(pushLife + time.Second))
+		for table.publish() {
+		}
+		table.set(cowRef, "p", nil)
 		for table.publish() {
 		}
 	}
@@ -103,6 +108,7 @@ func TestMarkReady_LostPushes(t *testing.T) {
 	w := newWorld(t, nil)
 	w.create(cow())
 	w.pod("cow", "cow-1", "10.0.0.1", false)
+	w.knows("cow-1")
 	fn, _ := w.cluster.Lookup(cowRef)
 	w.cluster.MarkReady(cowRef, fn.ID, "cow-1", "10.0.0.1", function.Startup{})
 	w.endpoints(cowRef, "10.0.0.1:8080")
@@ -113,6 +119,25 @@ func TestMarkReady_LostPushes(t *testing.T) {
 	w.pod("cow", "cow-1", "10.0.0.1", true)
 	w.pod("cow", "cow-2", "10.0.0.2", true) // it never pushed
 	w.endpoints(cowRef, "10.0.0.1:8080", "10.0.0.2:8080")
+}
+
+// Who has a function's token is no replica of it for that: it has to be a pod of which Kubernetes tells, at that pod's address.
+func TestMarkReady_OfNoPodOfTheFunction(t *testing.T) {
+	table := newTable(nil, func(function.Ref) (types.UID, bool) { return "r1", true })
+	push := func(what, name, ip string, want bool) {
+		t.Helper()
+		if took := table.push(cowRef, "r1", name, ip); took != want || len(table.endpoints(cowRef)) > 0 != want {
+			t.Errorf("%s: taken %t, endpoints %v", what, took, table.endpoints(cowRef))
+		}
+	}
+	push("of a function without pods", "made-up", "6.6.6.6", false)
+	if len(table.functions) > 0 {
+		t.Error("something is kept of it")
+	}
+	table.set(cowRef, "p", &pod{function: cowRef, record: "r1", ip: "1.1.1.1", started: true})
+	push("of a pod that is not there", "made-up", "6.6.6.6", false)
+	push("of a pod that is elsewhere", "p", "6.6.6.6", false)
+	push("of the pod", "p", "1.1.1.1", true)
 }
 
 // A push that comes again, from wherever it was held up, brings back nothing that has ended.

@@ -177,6 +177,17 @@ func (w *world) secret(name, kind string, data map[string][]byte, labels map[str
 	}))
 }
 
+// knows waits until the watch has told of a pod.
+func (w *world) knows(name string) {
+	w.Helper()
+	w.eventually("the watch shows the pod", func() string {
+		if w.cluster.table.podsOf(cowRef)[name] == nil {
+			return "no " + name
+		}
+		return ""
+	})
+}
+
 // endpoints waits for a function to have these addresses.
 func (w *world) endpoints(ref function.Ref, want ...string) {
 	w.Helper()
