@@ -60,8 +60,9 @@ type ReadyPush struct {
 	total    int
 }
 
-// MarkReady is told of a replica whose push has proved itself: its name, its IP address, and what it says of its start.
-type MarkReady func(ref function.Ref, id, pod, ip string, told function.Startup)
+// MarkReady is told of a replica whose push has proved itself: its name, its IP address, and what it says of its start. It reports false
+// for one that Kubernetes does not tell of, or not yet.
+type MarkReady func(ref function.Ref, id, pod, ip string, told function.Startup) bool
 
 // NewReadyPush derives functions' tokens from key.
 func NewReadyPush(key []byte, lookup func(function.Ref) (*function.Function, bool), mark MarkReady) (*ReadyPush, error) {
@@ -119,7 +120,9 @@ func (p *ReadyPush) serve(ctx context.Context, t told) error {
 	if up, serving, ok := message.Times(); ok {
 		startup = function.Startup{Container: came.Add(-up), Process: came.Add(-serving)}
 	}
-	p.mark(ref, f.ID, message.Pod, t.from.String(), startup)
+	if !p.mark(ref, f.ID, message.Pod, t.from.String(), startup) {
+		return fmt.Errorf("%w: no such pod is known there", errNotReady)
+	}
 	return nil
 }
 

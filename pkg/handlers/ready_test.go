@@ -26,8 +26,10 @@ type pushes struct {
 	port    uint16
 	token   readypush.Token
 
-	mu         sync.Mutex
-	marked     []string
+	mu     sync.Mutex
+	marked []string
+	// unknown has Kubernetes tell of no such pod.
+	unknown    bool
 	told       []function.Startup
 	challenges int
 }
@@ -51,11 +53,12 @@ func newPushesOf(
 		p.mu.Unlock()
 		watchdog(p, w, r)
 	}))
-	ready, err := handlers.NewReadyPush(readyKey, w.Lookup, func(ref function.Ref, id, pod, ip string, told function.Startup) {
+	ready, err := handlers.NewReadyPush(readyKey, w.Lookup, func(ref function.Ref, id, pod, ip string, told function.Startup) bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.told = append(p.told, told)
 		p.marked = append(p.marked, strings.Join([]string{ref.String(), id, pod, ip}, " "))
+		return !p.unknown
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -111,6 +114,14 @@ func TestReadyPush_Accepted(t *testing.T) {
 	wantEmpty(t, p.push(readypush.NewMessage(p.token, "cow.fns", "cow-1").Encode()), 204)
 	wantEmpty(t, p.push(readypush.NewMessage(p.token, "cow.fns", "cow-2").Encode()), 204)
 	p.want(t, 2, "cow.fns 1 cow-1 127.0.0.1", "cow.fns 1 cow-2 127.0.0.1")
+}
+
+// A pod that Kubernetes has not told of comes again: the watch may be behind, or it is none of the function's.
+func TestReadyPush_OfAPodThatIsNotKnown(t *testing.T) {
+	p := newPushes(t, honest)
+	p.unknown = true
+	wantLine(t, p.push(readypush.NewMessage(p.token, "cow.fns", "cow-1").Encode()), 503, "the replica does not answer as ready")
+	p.want(t, 1, "cow.fns 1 cow-1 127.0.0.1")
 }
 
 // A function that serves by itself has port 8080, and the watchdog beside it another.

@@ -60,15 +60,18 @@ func (c *Cluster) List(namespace string) []*function.Function {
 func (c *Cluster) Endpoints(ref function.Ref) []function.Endpoint { return c.table.endpoints(ref) }
 
 // MarkReady takes the word of a pod, which the caller has verified, that it serves: it is an endpoint at once, before the
-// kubelet has noticed. told is what it said of its start. Memory only.
-func (c *Cluster) MarkReady(ref function.Ref, id, pod, ip string, told function.Startup) {
-	if c.table.push(ref, types.UID(id), pod, ip) {
-		c.starts.pushed(ref, pod, told, time.Now())
+// kubelet has noticed. told is what it said of its start. It reports false if the watch has told of no such pod, or of one that ends.
+// Memory only.
+func (c *Cluster) MarkReady(ref function.Ref, id, pod, ip string, told function.Startup) bool {
+	if !c.table.push(ref, types.UID(id), pod, ip) {
+		return false
 	}
+	c.starts.pushed(ref, pod, told, time.Now())
 	if p := c.pods.get(function.Ref{Name: pod, Namespace: ref.Namespace}); p != nil && p.claim != nil && c.cfg.Pool != nil {
 		c.cfg.Pool.Serves(string(p.uid))
 		signal(c.refill)
 	}
+	return true
 }
 
 // Create makes the record of a function. It returns once the record is written and visible to Lookup; the rest happens

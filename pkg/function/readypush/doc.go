@@ -7,8 +7,8 @@
 //
 // Words:
 //
-//	token      a secret of one function's record, derived from the provider's ready key; only the provider and that
-//	           function's pods have it
+//	token      a secret of one function's record, derived from the provider's ready key; the provider and that function's
+//	           pods have it, and who may read its Deployment
 //	message    what the watchdog posts: function, pod, a fresh nonce, and a mac over the three; and how long it has run and
 //	           been able to serve, with a mac over these two and the nonce
 //	challenge  a random word the provider sends when it connects back
@@ -26,7 +26,8 @@
 // The address is asked on port 8080, or on ProbePort where the function serves by itself and the watchdog stands beside it.
 //
 // The provider answers 204 when the endpoint is taken, 401 when the mac or the proof is wrong (the watchdog then stops), and
-// anything else when it should be tried again.
+// anything else when it should be tried again. The endpoint is taken if Kubernetes tells of the pod, at that address if it tells of one:
+// who may read a Deployment has its pods' token, and is no replica for that.
 //
 // One look at the usage:
 //
