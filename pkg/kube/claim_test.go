@@ -354,6 +354,7 @@ func TestClaim_WakesWithoutDeployment(t *testing.T) {
 		t.Errorf("owners %+v: a ReplicaSet could adopt it", p.OwnerReferences)
 	}
 	w.starts(p, false)
+	w.knows(p.Name)
 	w.cluster.MarkReady(cowRef, string(record.UID), p.Name, "10.0.0.9", function.Startup{})
 	w.endpoints(cowRef, "10.0.0.9:8080")
 	w.condition("cow", "Healthy", "True")
@@ -787,6 +788,7 @@ func TestRescue_WithoutASpare(t *testing.T) {
 		return ""
 	})
 	w.runs(lone, "cow", 0)
+	w.knows(lone.Name)
 	w.cluster.MarkReady(cowRef, lone.Labels[labelRecord], lone.Name, "10.0.0.9", function.Startup{})
 	w.endpoints(cowRef, "10.0.0.1:8080", "10.0.0.9:8080")
 }

@@ -69,6 +69,7 @@ func TestLone_WakesWithoutDeployment(t *testing.T) {
 		return ""
 	})
 	w.runs(p, "cow", 0)
+	w.knows(p.Name)
 	w.cluster.MarkReady(cowRef, string(record.UID), p.Name, "10.0.0.9", function.Startup{})
 	w.endpoints(cowRef, "10.0.0.9:8080")
 	w.condition("cow", "Healthy", "True")
