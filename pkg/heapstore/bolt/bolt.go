@@ -31,7 +31,7 @@ type Options struct {
 // Store is a store in one bbolt file, open in one process. It is a heapstore.Store.
 type Store struct {
 	file       *file
-	db         *bbolt.DB // file's, for reading
+	db         *bbolt.DB // file's, for reading what is not in its overlay
 	quotaBytes int64
 	recordAge  time.Duration
 	changes    *driver.Batcher[apply]
@@ -78,8 +78,11 @@ func (s *Store) run(batch []apply, refused []error) error {
 	return s.file.update(func(c *change) error {
 		written := 0
 		for i, apply := range batch {
+			before := len(c.ops)
 			if refused[i] = apply(c); refused[i] == nil {
 				written++
+			} else if len(c.ops) > before {
+				return fmt.Errorf("a change was refused when it was made in part: %w", refused[i])
 			}
 		}
 		if written == 0 {
@@ -89,8 +92,8 @@ func (s *Store) run(batch []apply, refused []error) error {
 	})
 }
 
-// errNothingWritten rolls back a transaction in which every change was refused, to save the sync. No change gets it as
-// its outcome: each has its own error.
+// errNothingWritten ends a group in which every change was refused, to save the sync. No change gets it as its outcome: each has
+// its own error.
 var errNothingWritten = errors.New("nothing written")
 
 // Create is heapstore.Store's.
@@ -264,14 +267,25 @@ func (s *Store) Get(ctx context.Context, h heapstore.Heap, key string) (entry he
 	if found {
 		return entry, nil
 	}
-	err = s.view(ctx, h, func(heap *bbolt.Bucket) error {
-		found := heap.Get([]byte(key))
+	keep := func(found []byte) error {
 		if found == nil {
 			return heapstore.ErrNoKey
 		}
 		entry, err = keepEntry(key, found)
 		return err
-	})
+	}
+	name := bucketName(h)
+	if found, held := s.file.over.get([]byte(key), heapsBucket, name); held {
+		err = keep(found)
+	} else {
+		err = s.db.View(func(tx *bbolt.Tx) error {
+			heap := heapsOf(tx).Bucket(name)
+			if heap == nil {
+				return heapstore.ErrNoHeap
+			}
+			return keep(heap.Get([]byte(key)))
+		})
+	}
 	if err == nil {
 		s.file.cache.put(p, entry, since)
 	}
@@ -344,17 +358,34 @@ func (s *Store) walk(
 // Usage is heapstore.Store's.
 func (s *Store) Usage(ctx context.Context, h heapstore.Heap) (usage heapstore.Usage, err error) {
 	err = s.view(ctx, h, func(heap *bbolt.Bucket) error {
-		usage = heapstore.Usage{Keys: int64(heap.Stats().KeyN), Bytes: int64(heap.Sequence())}
+		usage = heapstore.Usage{Keys: keysOf(heap), Bytes: int64(heap.Sequence())}
 		return nil
 	})
 	return usage, wrap("read heap of", h, err)
+}
+
+func keysOf(heap *bbolt.Bucket) (keys int64) {
+	if !heap.Writable() {
+		return int64(heap.Stats().KeyN)
+	}
+	// bbolt counts what it has committed.
+	for cursor, key := heap.Cursor(), []byte(nil); ; keys++ {
+		if key == nil {
+			key, _ = cursor.First()
+		} else {
+			key, _ = cursor.Next()
+		}
+		if key == nil {
+			return keys
+		}
+	}
 }
 
 func (s *Store) view(ctx context.Context, h heapstore.Heap, read func(heap *bbolt.Bucket) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.db.View(func(tx *bbolt.Tx) error {
+	return s.file.view(func(tx *bbolt.Tx) error {
 		heap := heapsOf(tx).Bucket(bucketName(h))
 		if heap == nil {
 			return heapstore.ErrNoHeap
@@ -363,6 +394,7 @@ func (s *Store) view(ctx context.Context, h heapstore.Heap, read func(heap *bbol
 	})
 }
 
+// exists needs no overlay: a group that makes or deletes a bucket is flushed.
 func (s *Store) exists(h heapstore.Heap) (there bool, err error) {
 	err = s.db.View(func(tx *bbolt.Tx) error {
 		there = heapsOf(tx).Bucket(bucketName(h)) != nil
@@ -374,6 +406,9 @@ func (s *Store) exists(h heapstore.Heap) (there bool, err error) {
 // keeps reports whether there is anything of a function's record.
 func (s *Store) keeps(h heapstore.Heap) (anything bool, err error) {
 	name := bucketName(h)
+	if clock, _ := s.file.over.get(name, ticksBucket); clock != nil {
+		return true, nil
+	}
 	err = s.db.View(func(tx *bbolt.Tx) error {
 		anything = heapsOf(tx).Bucket(name) != nil || queueOf(tx).Bucket(name) != nil || tx.Bucket(ticksBucket).Get(name) != nil
 		return nil

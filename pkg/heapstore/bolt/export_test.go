@@ -1,14 +1,19 @@
 package bolt
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/dragonchain/dc-provider/pkg/heapstore"
+	"github.com/dragonchain/dc-provider/pkg/heapstore/driver"
 )
 
 // Limit has stores that are opened from now on make checkpoints when their log has so many bytes, and map so much of their file.
@@ -19,6 +24,55 @@ func LimitIn(t testing.TB, walBytes int64, mapped int) {
 	wal, all := walMaxBytes, mapBytes
 	Limit(walBytes, mapped)
 	t.Cleanup(func() { Limit(wal, all) })
+}
+
+// LimitPending has stores flush when so many keys are pending, or when nothing was committed for so long.
+func LimitPending(keys int, after time.Duration) { pendingKeys, flushAfter = keys, after }
+
+// LimitPendingIn is LimitPending until a test ends.
+func LimitPendingIn(t testing.TB, keys int, after time.Duration) {
+	all, idle := pendingKeys, flushAfter
+	LimitPending(keys, after)
+	t.Cleanup(func() { LimitPending(all, idle) })
+}
+
+// Pending is how many groups wait for bbolt's commit.
+func Pending(s *Store) int { return locked(s, func() int { return len(s.file.pending.records) }) }
+
+// Flush has bbolt commit them.
+func Flush(s *Store) error { return locked(s, s.file.flush) }
+
+// Spoil puts a key into a heap that is there, and goes on as end does.
+func Spoil(ctx context.Context, s *Store, h heapstore.Heap, key string, end func() error) error {
+	return s.changes.Do(ctx, driver.Size{}, func(c *change) error {
+		if err := c.heaps().Bucket(bucketName(h)).Put([]byte(key), []byte("{}")); err != nil {
+			return err
+		}
+		return end()
+	})
+}
+
+// ReserveNothing has flushes for which a larger map is needed find out too late that the disk has no room, until the test ends.
+func ReserveNothing(t testing.TB) {
+	before := reserve
+	reserve = func(*file) error { return nil }
+	t.Cleanup(func() { reserve = before })
+}
+
+// HoldLogSyncs has every sync of a log wait until release is called. begun is closed when one does.
+func HoldLogSyncs(t testing.TB) (begun <-chan struct{}, release func()) {
+	before, begins, ends := syncData, make(chan struct{}), make(chan struct{})
+	begin, end := sync.OnceFunc(func() { close(begins) }), sync.OnceFunc(func() { close(ends) })
+	syncData = func(fd int) error {
+		begin()
+		<-ends
+		return before(fd)
+	}
+	t.Cleanup(func() {
+		end()
+		syncData = before
+	})
+	return begins, end
 }
 
 // FailSyncs has every sync of logs, or of stores' files, fail with the errors that failing was called with last, until the test ends.
@@ -81,7 +135,7 @@ func locked[T any](s *Store, read func() T) T {
 // Dump is all that is in a store's file, its counters too.
 func Dump(s *Store) (string, error) {
 	var b strings.Builder
-	err := s.db.View(func(tx *bbolt.Tx) error {
+	err := s.file.view(func(tx *bbolt.Tx) error {
 		return tx.ForEach(func(name []byte, top *bbolt.Bucket) error { return dump(&b, string(name), top) })
 	})
 	return b.String(), err

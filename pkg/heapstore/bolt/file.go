@@ -29,8 +29,8 @@ var walMaxBytes int64 = 64 << 20
 // grows, which takes a checkpoint.
 var mapBytes = 1 << (28 + 4*(^uint(0)>>63))
 
-// file is bbolt's file with a log in front of it. Reads go to bbolt, which has every commit; only what is needed to do the last ones
-// again is synced when they are made. See doc.go, "How a commit gets to the disk".
+// file is bbolt's file with a log in front of it. Only what is needed to do the last commits again is synced when they are made; bbolt makes
+// one transaction of many, later, and until then they are read from the overlay. See doc.go, "How a commit gets to the disk".
 type file struct {
 	db  *bbolt.DB
 	raw *os.File // bbolt's own, which closes it
@@ -49,10 +49,21 @@ type file struct {
 	pin *bbolt.Tx
 	// mapped is how much of the file bbolt has mapped at least. It cannot map more while there is a pin.
 	mapped int64
-	change change
-	// commits is how many were made since the last checkpoint. dropped is set when the last one deleted so much that one is due.
-	commits int64
-	dropped bool
+	// tx is the transaction in which groups are made, nil if there is none; pending is what it has done and bbolt has not committed, and
+	// over is that for readers. stuck is set when bbolt could not commit it.
+	tx      *bbolt.Tx
+	change  change
+	pending pending
+	over    overlay
+	stuck   bool
+	// groups counts those that were made. idle is the timer that waits until there are no more for a while; idling is for its end.
+	groups uint64
+	idle   *time.Timer
+	idling sync.WaitGroup
+	// commits is how many bbolt has made since the last checkpoint, kept how many pages are kept for that, and pages how many the file has.
+	// dropped is set when a group deleted so much that a checkpoint is due.
+	commits, kept, pages int64
+	dropped              bool
 	// coming is set while a checkpoint is made ready.
 	coming bool
 	// late is why the last checkpoint was not made, put how much longer the log has become since it was tried.
@@ -263,7 +274,7 @@ func (f *file) unpin() {
 	}
 }
 
-// update makes a transaction of what do changes, and returns when it is durable. If do changes nothing, there is none.
+// update makes a group of what do changes, and returns when it is durable and can be read. If do changes nothing, there is none.
 func (f *file) update(do func(c *change) error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -273,57 +284,76 @@ func (f *file) update(do func(c *change) error) error {
 	if f.broken != nil {
 		return f.broken
 	}
-	defer f.change.end()
-	defer f.cache.show()
-	logged := false
-	err := f.db.Update(func(tx *bbolt.Tx) error {
-		f.change.begin(tx)
-		if err := do(&f.change); err != nil {
-			return err
+	if len(f.pending.records) > 0 && (f.stuck || f.pending.full()) {
+		if err := f.flush(); err != nil {
+			return f.check(err)
 		}
-		if f.change.empty() {
-			return errNothingWritten
-		}
-		// Before bbolt commits: nobody reads what a power cut may take back.
-		if err := f.wal.append(f.change.ops); err != nil {
-			return err
-		}
-		logged = true
-		f.cache.hide(&f.change.written)
+	}
+	if err := f.open(); err != nil {
+		return err
+	}
+	err := f.makeGroup(do)
+	if errors.Is(err, errNothingWritten) {
 		return nil
-	})
-	switch {
-	case errors.Is(err, errNothingWritten):
-		return nil
-	case logged && errors.Is(err, bolterrors.ErrMaxSizeReached):
-		return f.redoLogged()
-	case logged && err != nil:
-		return f.takeBack(err)
-	case err != nil:
+	}
+	if err != nil {
 		return f.check(err)
 	}
-	f.roundUp()
+	f.groups++
+	f.flushLater()
 	f.checkpointIfDue()
 	return nil
 }
 
-// redoLogged makes the transaction whose record is in the log and for which bbolt needs a larger map.
-func (f *file) redoLogged() error {
-	err := f.redoUnbound([][]byte{f.change.ops[frameBytes:]})
-	if err == nil || f.broken != nil {
+// makeGroup has do change f.tx, and what it did put into the log. If that is not done, not even because of a panic, neither is the other:
+// the transaction is rolled back, and made anew from what else is pending when it is needed.
+func (f *file) makeGroup(do func(c *change) error) error {
+	whole := false
+	defer func() {
+		if !whole {
+			f.rollback()
+		}
+	}()
+	c := &f.change
+	c.begin(f.tx)
+	if err := do(c); err != nil {
+		whole = errors.Is(err, errNothingWritten) && c.empty()
 		return err
 	}
-	err = f.takeBack(err)
-	if f.pin == nil && f.broken == nil {
-		// The next transaction would write over the last checkpoint.
-		err = errors.Join(err, f.mark(true))
+	if c.empty() {
+		whole = true
+		return errNothingWritten
 	}
-	return err
+	// Before anybody can read it: nobody reads what a power cut may take back.
+	frame := c.ops
+	if err := f.wal.append(frame); err != nil {
+		return err
+	}
+	whole = true
+	f.cache.hide(&c.written)
+	defer f.cache.show()
+	f.pending.add(frame[frameBytes:], len(c.touched))
+	// The overlay knows of keys alone. And there is no use in keeping what fills it at once.
+	if c.shapes || len(frame) > pendingBytes || len(c.touched) > pendingKeys {
+		drops := c.drops
+		if err := f.flush(); err != nil {
+			return f.takeBack(frame, err)
+		}
+		// Whoever deleted a large bucket need not wait for it; whoever comes next finds the space.
+		f.dropped = drops && f.kept > keptPagesDropped
+		return nil
+	}
+	f.over.publish(c.touched)
+	return nil
 }
 
-// takeBack makes the record of a transaction that bbolt did not take one that never was, so that err is the truth.
-func (f *file) takeBack(err error) error {
-	return errors.Join(err, f.check(f.wal.takeBack(f.change.ops)))
+// takeBack makes the last record, of a group that was not flushed, one that never was, so that err is the truth.
+func (f *file) takeBack(frame []byte, err error) error {
+	f.pending.drop()
+	if f.broken != nil {
+		return err
+	}
+	return errors.Join(err, f.wal.takeBack(frame))
 }
 
 // check looks whether an error is one after which nothing can be written any more: what a disk says that it could not sync may be there
@@ -337,12 +367,8 @@ func (f *file) check(err error) error {
 
 // checkpointIfDue makes a checkpoint when it is time. What was committed is durable whatever comes of it.
 func (f *file) checkpointIfDue() {
-	f.commits++
-	kept := int64(f.db.Stats().PendingPageN)
-	// Whoever deleted a large bucket need not wait for it; whoever comes next finds the space.
-	f.dropped = f.change.drops && kept > keptPagesDropped
 	if !f.coming && (f.wal.end-walStart > f.put+walMaxBytes ||
-		f.late == nil && (kept > keptPages && kept*2 > f.change.pages || kept > keptCommits && f.commits > keptCommits)) {
+		f.late == nil && (f.kept > keptPages && f.kept*2 > f.pages || f.kept > keptCommits && f.commits > keptCommits)) {
 		f.coming = true
 		f.ahead.Go(f.checkpointAhead)
 	}
@@ -382,11 +408,14 @@ func (f *file) tryCheckpoint() {
 
 // checkpoint puts all into bbolt's file, and starts the log anew. If it is not to be live, the file stands alone from then on.
 func (f *file) checkpoint(live bool) error {
+	if err := f.flush(); err != nil {
+		return err
+	}
 	f.db.NoFreelistSync = false
 	err := writeFreeList(f.db, live, func() {})
 	if errors.Is(err, bolterrors.ErrMaxSizeReached) {
 		if err := writeFreeList(f.db, live, f.unbind); err != nil {
-			return errors.Join(err, f.mark(true)) // see redoLogged
+			return errors.Join(err, f.mark(true)) // the next transaction would write over the last checkpoint
 		}
 		return f.mark(live)
 	}
@@ -431,7 +460,7 @@ func (f *file) mark(live bool) (err error) {
 	}
 	// Only now: until the head is on the disk, the last checkpoint is what a power cut leaves.
 	f.unpin()
-	f.pin, f.commits, f.late, f.put = pin, 0, nil, 0
+	f.pin, f.commits, f.kept, f.late, f.put = pin, 0, 0, nil, 0
 	// Not more than is sure: a file that was opened may fill its map to the last page.
 	f.mapped = max(f.mapped, mapSize(pin.Size()))
 	f.bind()
@@ -465,6 +494,7 @@ func (f *file) snapshot() (*bbolt.Tx, error) {
 
 // close leaves a file that stands alone, if it can.
 func (f *file) close() error {
+	defer f.idling.Wait()
 	defer f.ahead.Wait() // which needs f.mu
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -482,8 +512,14 @@ func (f *file) close() error {
 func (f *file) abandon() error {
 	f.closed = true
 	f.cache.close()
+	if f.idle != nil && f.idle.Stop() {
+		f.idle = nil
+		f.idling.Done()
+	}
+	f.rollback() // bbolt would wait for it
 	f.unpin()
 	err := f.db.Close()
+	f.over.clear() // behind that: nobody reads what is older meanwhile
 	if f.wal != nil {
 		err = errors.Join(err, f.wal.close())
 	}

@@ -23,35 +23,42 @@ const (
 // errOps is the error of a record that is whole and yet cannot be done again.
 var errOps = errors.New("a record of the log is not understood")
 
-// change is a transaction in the making. What is written through its buckets is noted, so that it can be done again: all that this
-// package writes goes that way.
+// change is a group in the making: what one record of the log does, in a transaction that may have had others before. What is written
+// through its buckets is noted, so that it can be done again: all that this package writes goes that way.
 type change struct {
 	tx   *bbolt.Tx
 	root bucket
 	// ops has room for a frame, and behind it what was done.
 	ops     []byte
-	numbers uint64
 	// written is what was written in heaps, for the cache.
 	written heapKeys
-	// drops is set when a bucket was deleted. pages is how many the file has.
-	drops bool
-	pages int64
+	touched []touch
+	// record tells the group from the others of the transaction. numbers is how many buckets it has named.
+	record, numbers uint64
+	// shapes is set when a bucket was made or deleted, drops when one was deleted.
+	shapes, drops bool
 }
 
 func (c *change) begin(tx *bbolt.Tx) {
-	*c = change{
-		tx: tx, ops: append(c.ops[:0], make([]byte, frameBytes)...), written: c.written, pages: tx.Size() / int64(tx.DB().Info().PageSize),
+	if c.tx != tx {
+		c.tx, c.root = tx, bucket{of: c}
 	}
-	c.root = bucket{of: c, known: true}
+	c.ops, c.touched = append(c.ops[:0], make([]byte, frameBytes)...), c.touched[:0]
+	c.record++
+	c.numbers, c.shapes, c.drops = 0, false, false
 }
 
 // end lets go of the transaction, and of the memory that a large one needed.
 func (c *change) end() {
-	const keep = 4 << 20
+	const keep, keepKeys = 4 << 20, 16 << 10
 	c.tx, c.root = nil, bucket{}
 	c.written.reset()
 	if cap(c.ops) > keep {
 		c.ops = nil
+	}
+	clear(c.touched[:cap(c.touched)])
+	if cap(c.touched) > keepKeys {
+		c.touched = nil
 	}
 }
 
@@ -76,10 +83,11 @@ type bucket struct {
 	of     *change
 	parent *bucket
 	name   string
-	// number is the bucket's in the record, once it is known there.
-	number   uint64
-	known    bool
-	children map[string]*bucket
+	// number is the bucket's in the record in which it was named last.
+	number, record uint64
+	children       map[string]*bucket
+	// layer is the overlay's, once it is known.
+	layer *layer
 }
 
 func (b *bucket) adopt(name []byte, bare *bbolt.Bucket) *bucket {
@@ -99,16 +107,17 @@ func (b *bucket) Delete(key []byte) error {
 	if err := b.bare.Delete(key); err != nil {
 		return err
 	}
-	b.note(opDelete, key)
+	b.touch(b.note(opDelete, key), nil)
 	b.noteWritten(key)
 	return nil
 }
 
+// Put keeps the value, which must not be changed any more.
 func (b *bucket) Put(key, value []byte) error {
 	if err := b.bare.Put(key, value); err != nil {
 		return err
 	}
-	b.note(opPut, key)
+	b.touch(b.note(opPut, key), value)
 	b.of.ops = appendBytes(b.of.ops, value)
 	b.noteWritten(key)
 	return nil
@@ -150,6 +159,7 @@ func (b *bucket) CreateBucketIfNotExists(name []byte) (*bucket, error) {
 	child := b.adopt(name, bare)
 	b.note(opCreate, name)
 	b.of.count(child)
+	b.of.shapes = true
 	return child, nil
 }
 
@@ -159,7 +169,7 @@ func (b *bucket) DeleteBucket(name []byte) error {
 	}
 	delete(b.children, string(name))
 	b.note(opDrop, name)
-	b.of.drops = true
+	b.of.shapes, b.of.drops = true, true
 	if b == b.of.heaps() {
 		b.of.written.drop(string(name))
 	}
@@ -173,15 +183,18 @@ func (b *bucket) noteWritten(key []byte) {
 	}
 }
 
-// note begins an operation on b.
-func (b *bucket) note(op byte, key []byte) {
+// note begins an operation on b. It returns the key as it is noted, which stays as it is until the group ends.
+func (b *bucket) note(op byte, key []byte) []byte {
 	number := b.ref() // which may note something itself
 	b.of.ops = appendBytes(binary.AppendUvarint(append(b.of.ops, op), number), key)
+	return b.of.ops[len(b.of.ops)-len(key):]
 }
+
+func (b *bucket) touch(key, value []byte) { b.of.touched = append(b.of.touched, touch{b, key, value}) }
 
 // ref is the bucket's number in the record.
 func (b *bucket) ref() uint64 {
-	if !b.known {
+	if b.parent != nil && b.record != b.of.record {
 		b.parent.note(opOpen, []byte(b.name))
 		b.of.count(b)
 	}
@@ -190,7 +203,7 @@ func (b *bucket) ref() uint64 {
 
 func (c *change) count(b *bucket) {
 	c.numbers++
-	b.number, b.known = c.numbers, true
+	b.number, b.record = c.numbers, c.record
 }
 
 func appendBytes(to, b []byte) []byte {

@@ -72,24 +72,30 @@ func putItems(tx *change, items []heapstore.Item) (err error) {
 
 // readItem returns an item of the file. Its payload is the caller's to keep.
 func (s *Store) readItem(h heapstore.Heap, id uint64) (item heapstore.Item, dead bool, err error) {
-	err = s.db.View(func(tx *bbolt.Tx) error {
-		items := queueOf(tx).Bucket(bucketName(h))
-		if items == nil {
-			return heapstore.ErrNoItem
-		}
-		encoded := items.Get(itemKey(id))
+	key, name := itemKey(id), bucketName(h)
+	keep := func(encoded []byte) error {
 		if encoded == nil {
 			return heapstore.ErrNoItem
 		}
 		item, dead, err = driver.DecodeItem(slices.Clone(encoded))
 		item.ID = id
 		return err
+	}
+	if encoded, held := s.file.over.get(key, queueBucket, name); held {
+		return item, dead, keep(encoded)
+	}
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		items := queueOf(tx).Bucket(name)
+		if items == nil {
+			return heapstore.ErrNoItem
+		}
+		return keep(items.Get(key))
 	})
 	return item, dead, err
 }
 
-// changeItem is an apply that rewrites an item that is there, or deletes it if change returns false.
-func changeItem(tx *change, h heapstore.Heap, id uint64, absent error, change func(i *heapstore.Item, dead *bool) (stays bool)) error {
+// changeItem is an apply that rewrites an item that is there, or deletes it if change returns false. If change refuses, nothing is written.
+func changeItem(tx *change, h heapstore.Heap, id uint64, absent error, change func(i *heapstore.Item, dead *bool) (stays bool, err error)) error {
 	items := tx.queue().Bucket(bucketName(h))
 	if items == nil {
 		return absent
@@ -102,7 +108,11 @@ func changeItem(tx *change, h heapstore.Heap, id uint64, absent error, change fu
 	if err != nil {
 		return err
 	}
-	if !change(&item, &dead) {
+	stays, err := change(&item, &dead)
+	if err != nil {
+		return err
+	}
+	if !stays {
 		return items.Delete(itemKey(id))
 	}
 	return items.Put(itemKey(id), driver.EncodeItem(item, dead))
@@ -200,10 +210,18 @@ func (s *Store) LastTick(ctx context.Context, h heapstore.Heap) (at time.Time, e
 	if err := ctx.Err(); err != nil {
 		return at, err
 	}
-	err = s.db.View(func(tx *bbolt.Tx) error {
-		if value := tx.Bucket(ticksBucket).Get(bucketName(h)); value != nil {
-			at = time.Unix(0, int64(binary.BigEndian.Uint64(value)))
+	keep := func(clock []byte) {
+		if clock != nil {
+			at = time.Unix(0, int64(binary.BigEndian.Uint64(clock)))
 		}
+	}
+	name := bucketName(h)
+	if clock, held := s.file.over.get(name, ticksBucket); held {
+		keep(clock)
+		return at, nil
+	}
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		keep(tx.Bucket(ticksBucket).Get(name))
 		return nil
 	})
 	return at, wrap("read the clock of", h, err)
@@ -246,12 +264,12 @@ func (s *Store) Settle(ctx context.Context, h heapstore.Heap, lease heapstore.Le
 	size := driver.Size{Writes: 1 + len(send), Bytes: int(e.bytes)}
 	err := s.changes.Do(ctx, size, func(tx *change) error {
 		if e.turn == nil {
-			err := changeItem(tx, h, e.id, heapstore.ErrLeaseLost, func(i *heapstore.Item, dead *bool) bool {
+			err := changeItem(tx, h, e.id, heapstore.ErrLeaseLost, func(i *heapstore.Item, dead *bool) (stays bool, err error) {
 				i.Attempts, i.Reason, *dead = settled.Attempts, settled.Reason, settled.Bury
 				if again {
 					i.Due = settled.Again
 				}
-				return again || settled.Bury
+				return again || settled.Bury, nil
 			})
 			if err != nil {
 				return err
@@ -351,13 +369,14 @@ func (s *Store) DeadLetter(ctx context.Context, h heapstore.Heap, id uint64) (he
 func (s *Store) Replay(ctx context.Context, h heapstore.Heap, id uint64) error {
 	var item heapstore.Item
 	err := s.changes.Do(ctx, driver.Size{Writes: 2}, func(tx *change) error {
-		err := s.unbury(tx, h, id, &item)
+		err := unbury(tx, h, id, func(i heapstore.Item) error {
+			if item = i; i.Kind == function.ItemInvocation && s.lines.waits(h, i.CallID) {
+				return function.Existsf("an invocation with this call id waits already")
+			}
+			return nil
+		})
 		if err != nil {
 			return err
-		}
-		if item.Kind == function.ItemInvocation && s.lines.waits(h, item.CallID) {
-			return errors.Join(function.Existsf("an invocation with this call id waits already"),
-				tx.queue().Bucket(bucketName(h)).Put(itemKey(id), driver.EncodeItem(item, true)))
 		}
 		item.Due, item.Attempts, item.Reason = time.Now(), 0, ""
 		item.ID, err = putItem(tx, item)
@@ -372,25 +391,23 @@ func (s *Store) Replay(ctx context.Context, h heapstore.Heap, id uint64) error {
 
 // Discard is heapstore.Queue's.
 func (s *Store) Discard(ctx context.Context, h heapstore.Heap, id uint64) error {
-	var item heapstore.Item
-	err := s.changes.Do(ctx, driver.Size{Writes: 1}, func(tx *change) error { return s.unbury(tx, h, id, &item) })
+	err := s.changes.Do(ctx, driver.Size{Writes: 1}, func(tx *change) error {
+		return unbury(tx, h, id, func(heapstore.Item) error { return nil })
+	})
 	if err == nil {
 		s.lines.exhume(h, id)
 	}
 	return wrap("discard a dead letter of", h, err)
 }
 
-// unbury deletes a dead letter from the file and returns it.
-func (s *Store) unbury(tx *change, h heapstore.Heap, id uint64, item *heapstore.Item) error {
-	wrong := false
-	err := changeItem(tx, h, id, heapstore.ErrNoItem, func(i *heapstore.Item, dead *bool) bool {
-		*item, wrong = *i, !*dead
-		return wrong
+// unbury deletes a dead letter from the file, if may allows it.
+func unbury(tx *change, h heapstore.Heap, id uint64, may func(i heapstore.Item) error) error {
+	return changeItem(tx, h, id, heapstore.ErrNoItem, func(i *heapstore.Item, dead *bool) (stays bool, err error) {
+		if !*dead {
+			return true, heapstore.ErrNoItem
+		}
+		return false, may(*i)
 	})
-	if err == nil && wrong {
-		return heapstore.ErrNoItem
-	}
-	return err
 }
 
 // leaves returns the entry that a commit ends, nil if there is none, and what it sends, to be changed by putItems.

@@ -25,6 +25,13 @@ func (s *Store) Recorded(ctx context.Context, h heapstore.Heap, callID string) (
 	if err := ctx.Err(); err != nil {
 		return r, false, wrap("look up a call of", h, err)
 	}
+	if entry, held := s.pendingRecord(h, callID); held {
+		if entry != nil {
+			r, err = driver.DecodeRecord(entry[entryHead+len(callID):])
+			found = err == nil
+		}
+		return r, found, wrap("look up a call of", h, err)
+	}
 	err = s.db.View(func(tx *bbolt.Tx) error {
 		if heapsOf(tx).Bucket(bucketName(h)) == nil {
 			return heapstore.ErrNoHeap
@@ -43,6 +50,22 @@ func (s *Store) Recorded(ctx context.Context, h heapstore.Heap, callID string) (
 		return err
 	})
 	return r, found, wrap("look up a call of", h, err)
+}
+
+// pendingRecord returns the log's entry of a call that is pending, or nil if its deletion is.
+func (s *Store) pendingRecord(h heapstore.Heap, callID string) (entry []byte, held bool) {
+	over := &s.file.over
+	if !over.any.Load() {
+		return nil, false
+	}
+	over.mu.RLock()
+	defer over.mu.RUnlock()
+	calls := over.root.at(callsBucket, bucketName(h))
+	number, held := calls.at(idsBucket).get([]byte(callID))
+	if number != nil {
+		entry, _ = calls.at(logBucket).get(number) // of the same group
+	}
+	return entry, held
 }
 
 // entryHead is the length of what an entry of the log has before the call id: its time and the id's length.
