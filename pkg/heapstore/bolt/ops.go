@@ -29,7 +29,7 @@ type change struct {
 	tx   *bbolt.Tx
 	root bucket
 	// ops has room for a frame, and behind it what was done.
-	ops     []byte
+	ops []byte
 	// written is what was written in heaps, for the cache.
 	written heapKeys
 	touched []touch

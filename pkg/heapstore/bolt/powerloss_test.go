@@ -367,9 +367,11 @@ func checkWriter(ctx context.Context, s *bolt.Store, writer, want int) error {
 }
 
 // runPowerVictim commits, queues and works, and says of everything when it is done. Halfway it leaves the store as if it had died, and
-// opens it again; later it closes it and does. Its log and its map are small, so that there are checkpoints.
+// opens it again; later it closes it and does. Its log and its map are small, so that there are checkpoints, and little may be pending, so that
+// bbolt commits between them.
 func runPowerVictim(ctx context.Context, folder string) error {
 	bolt.Limit(48<<10, 1<<18)
+	bolt.LimitPending(60, 5*time.Millisecond)
 	said, err := os.Create(filepath.Join(folder, "said"))
 	if err != nil {
 		return err

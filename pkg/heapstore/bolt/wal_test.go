@@ -22,9 +22,10 @@ import (
 	"github.com/dragonchain/dc-provider/pkg/heapstore/heapstoretest"
 )
 
-// TestBolt_SmallLog is TestBolt with a checkpoint every few commits and a map that is always too small.
+// TestBolt_SmallLog is TestBolt with a flush and a checkpoint every few commits and a map that is always too small.
 func TestBolt_SmallLog(t *testing.T) {
 	bolt.LimitIn(t, 32<<10, 1<<15)
+	bolt.LimitPendingIn(t, 10, time.Millisecond)
 	heapstoretest.Run(t, heapstoretest.Driver{
 		Open: func(folder string) (heapstore.Store, error) {
 			return bolt.Open(filepath.Join(folder, "heap.db"), bolt.Options{})
