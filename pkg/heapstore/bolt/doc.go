@@ -43,17 +43,26 @@
 //
 // # How a commit gets to the disk
 //
-//	batch ─► changed in bbolt's transaction, and noted ─► FILE.wal: one write, one sync ─► bbolt commits, with no sync ─► read, answered
-//	                                                          │                                │
-//	                                                          └─► error: rolled back           └─► error: taken out of the log
+//	group ─► changed in bbolt's transaction, and noted ─► FILE.wal: one write, one sync ─► overlay ─► read, answered: it is pending
+//	                                                          │
+//	                                                          └─► error: rolled back, and what was pending before done again
+//	when enough is pending, when nothing is committed for 50 ms, or when somebody needs it: a flush
+//	bbolt commits all of it, with no sync ─► overlay emptied
+//	    └─► error: it stays pending, is read, and nothing more is taken until it can be flushed
 //	now and then, and at Close: a checkpoint
-//	file synced, while commits go on ─► bbolt's list of free pages written ─► the rest synced ─► its meta page in the log's head, synced ─► log begun anew
+//	flush ─► file synced, while commits go on ─► bbolt's list of free pages written ─► the rest synced ─► its meta page in the log's head, synced ─► log begun anew
 //
-// bbolt alone syncs twice for each transaction, and many scattered pages. So it syncs nothing here: a transaction is durable because what it
+// bbolt alone syncs twice for each transaction, and many scattered pages. So it syncs nothing here: a group of commits is durable because what it
 // did is in the log (see ops.go and wal.go for their layout), and bbolt's file, which the page cache always has whole and new, may be torn
 // by a power cut anywhere but in what the last checkpoint reaches. That is kept by a transaction which reads the checkpoint as long as it is
 // the last: bbolt uses none of the pages again that an open transaction reads. So the file grows, between two checkpoints, by no more than
 // the pages that the first has and that change.
+//
+// And bbolt writes whole pages for each transaction, which takes longer than the log's sync. So one transaction stays open for many groups.
+// Its groups are in memory three times until it is flushed, in bbolt's pages, as the log's records and in the overlay, which is why their keys
+// and bytes are bounded (pendingKeys, pendingBytes). A group that makes or deletes a bucket, or is as large as may be pending, is flushed
+// before it is answered; if that fails it is taken out of the log, and never was. A group that fails otherwise, in the log or by a panic, takes
+// bbolt's transaction with it: the next one begins with the records of those that are pending.
 //
 // Open takes the file back to the last checkpoint, whether the process died or the power went, by putting its meta page where bbolt looks for
 // it, and does the log's records again, up to the first that is not whole or not the next. It begins with a checkpoint, if the disk has room
@@ -61,17 +70,24 @@
 //
 // bbolt waits for all that read when it maps more of its file, and would wait for the checkpoint's transaction for ever. So it is told
 // not to (MaxSize), has 4 GiB mapped from the start, and when that is not enough its transaction is made again, without that of the
-// checkpoint, and is the next checkpoint.
+// checkpoint, and is the next checkpoint. As there is no way back from that, the file is given the room first. If it fails all the same,
+// nothing is written until the store is opened again, which does the log again from the checkpoint that is still there.
 //
 // A checkpoint is made when the log has 64 MiB, or when many pages wait for one. The log is made larger as needed, and keeps its size.
 //
 // # How a key is read
 //
 //	Get ─► kept in memory? ─► a copy of it
-//	              └─► no: bbolt's transaction ─► a copy of it, and kept, unless a commit came between
+//	              └─► no: pending? ─► a copy of it ──────────────────┬─► kept, unless a commit came between
+//	                        └─► no: bbolt's transaction ─► a copy ───┘
 //
 // Keys that were read lately are kept in 16 MiB of memory, but for values of more than 32 KiB. What a commit writes is taken out when
-// it is durable and nobody can see it, and nothing of it is kept until all who read can: see cache. Lists of keys go to bbolt.
+// it is durable and nobody can see it, and nothing of it is kept until all who read can: see cache.
+//
+// What is looked for by its name, keys, records of calls, items of the queue and clocks, is looked for in the overlay, and then in bbolt,
+// which has it before the overlay lets go of it. So that waits for no commit, and sees all that was acknowledged and nothing that is not
+// durable. Lists of keys and the usage of a heap wait for the group that is being made, and flush; if that fails, they read the transaction
+// that could not be flushed.
 //
 // # What belongs together
 //
@@ -86,6 +102,7 @@
 // Those of package heapstore, whether the process dies or the machine's power goes, as far as the disk has what it says it has
 // synced. After an error of the disk a commit is not there, unless a sync failed: then it may show when the file is opened again, and
 // the store writes nothing more until it is, since such a disk may have lost anything of what it was given; it can be read meanwhile.
+// A disk without room for the file fails commits that were not acknowledged, and none that were: those are in the log.
 //
 // # Sources
 //
