@@ -316,6 +316,7 @@ func (f *file) makeGroup(do func(c *change) error) error {
 	}()
 	c := &f.change
 	c.begin(f.tx)
+	began := time.Now()
 	if err := do(c); err != nil {
 		whole = errors.Is(err, errNothingWritten) && c.empty()
 		return err
@@ -324,6 +325,7 @@ func (f *file) makeGroup(do func(c *change) error) error {
 		whole = true
 		return errNothingWritten
 	}
+	took := time.Since(began)
 	// Before anybody can read it: nobody reads what a power cut may take back.
 	frame := c.ops
 	if err := f.wal.append(frame); err != nil {
@@ -332,9 +334,9 @@ func (f *file) makeGroup(do func(c *change) error) error {
 	whole = true
 	f.cache.hide(&c.written)
 	defer f.cache.show()
-	f.pending.add(frame[frameBytes:], len(c.touched))
+	f.pending.add(frame[frameBytes:], len(c.touched), took)
 	// The overlay knows of keys alone. And there is no use in keeping what fills it at once.
-	if c.shapes || len(frame) > pendingBytes || len(c.touched) > pendingKeys {
+	if c.shapes || len(frame) > pendingBytes || len(c.touched) > min(pendingKeys, pendingDearKeys) {
 		drops := c.drops
 		if err := f.flush(); err != nil {
 			return f.takeBack(frame, err)

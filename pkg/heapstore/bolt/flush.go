@@ -10,11 +10,16 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// How much may be pending. The more there is, the more of it has its page in common. But bbolt splits pages only when it commits: keys
-// that are not in order and all come to one page are each put in the middle of a slice that gets longer and longer.
-const pendingBytes = 4 << 20
+// How much may be pending. The more there is, the more of it has its page in common, and the longer does a flush hold up everybody. But
+// bbolt splits pages only when it commits: keys that are not in order and all come to one page are each put in the middle of a slice that
+// gets longer and longer. Where that shows, as keys that are dear, fewer are enough.
+const (
+	pendingBytes    = 8 << 20
+	pendingDearKeys = 8 << 10
+	dear            = 20 * time.Microsecond
+)
 
-var pendingKeys = 8 << 10
+var pendingKeys = 64 << 10
 
 // flushAfter is for how long nothing is committed before what is pending is flushed.
 var flushAfter = 50 * time.Millisecond
@@ -25,17 +30,21 @@ type pending struct {
 	records [][]byte
 	bytes   int64
 	keys    int
+	// dear is set when a key of the last group took long.
+	dear bool
 }
 
-func (p *pending) add(ops []byte, keys int) {
+func (p *pending) add(ops []byte, keys int, took time.Duration) {
 	p.records = append(p.records, slices.Clone(ops))
-	p.bytes, p.keys = p.bytes+int64(len(ops)), p.keys+keys
+	p.bytes, p.keys, p.dear = p.bytes+int64(len(ops)), p.keys+keys, took > time.Duration(keys)*dear
 }
 
 // drop forgets the last group. What the sums have too much of it does no harm.
 func (p *pending) drop() { p.records = p.records[:max(len(p.records)-1, 0)] }
 
-func (p *pending) full() bool { return p.bytes > pendingBytes || p.keys > pendingKeys }
+func (p *pending) full() bool {
+	return p.bytes > pendingBytes || p.keys > pendingKeys || p.dear && p.keys > pendingDearKeys
+}
 
 // open gives f.tx, which has done what is pending.
 func (f *file) open() error {

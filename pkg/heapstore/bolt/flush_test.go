@@ -567,3 +567,24 @@ func TestFlush_ReadersSeeNoStepBack(t *testing.T) {
 	reading.Wait()
 	must(t, s.Close())
 }
+
+// BenchmarkCommit_RandomKeys gives a heap keys that it did not have, in no order, which all come to the few pages that it had at the last
+// flush.
+func BenchmarkCommit_RandomKeys(b *testing.B) {
+	for _, keys := range []int{1, 64} {
+		b.Run(fmt.Sprint(keys), func(b *testing.B) {
+			s, h := openHeap(b, bolt.Options{})
+			random := rand.New(rand.NewPCG(1, 2))
+			writes := make([]heapstore.Write, keys)
+			for b.Loop() {
+				for i := range writes {
+					writes[i] = heapstore.Write{Key: fmt.Sprintf("%016x", random.Uint64()), Value: []byte("1000")}
+				}
+				if err := s.Commit(b.Context(), h, heapstore.Commit{Writes: writes, QuotaBytes: 1 << 40}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*keys), "ns/key")
+		})
+	}
+}
