@@ -50,7 +50,7 @@ type file struct {
 	// mapped is how much of the file bbolt has mapped at least. It cannot map more while there is a pin.
 	mapped int64
 	// tx is the transaction in which groups are made, nil if there is none; pending is what it has done and bbolt has not committed, and
-	// over is that for readers. stuck is set when bbolt could not commit it.
+	// over is that for readers. stuck is set when it is to be flushed before anything else is taken: the last flush, or group, failed.
 	tx      *bbolt.Tx
 	change  change
 	pending pending
@@ -312,6 +312,7 @@ func (f *file) makeGroup(do func(c *change) error) error {
 	defer func() {
 		if !whole {
 			f.rollback()
+			f.stuck = true // so that what is pending is flushed first next time, and not done again for each that fails
 		}
 	}()
 	c := &f.change

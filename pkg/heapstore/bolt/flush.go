@@ -14,7 +14,7 @@ import (
 // bbolt splits pages only when it commits: keys that are not in order and all come to one page are each put in the middle of a slice that
 // gets longer and longer. Where that shows, as keys that are dear, fewer are enough.
 const (
-	pendingBytes    = 8 << 20
+	pendingBytes    = 4 << 20
 	pendingDearKeys = 8 << 10
 	dear            = 20 * time.Microsecond
 )

@@ -179,8 +179,8 @@ func TestFlush_LogRefuses(t *testing.T) {
 		wantKey(t, s, "a", "1")
 	}
 	put(t, s, "c", "1")
-	if pending := bolt.Pending(s); pending != 3 {
-		t.Errorf("%d groups are pending", pending)
+	if pending := bolt.Pending(s); pending != 1 {
+		t.Errorf("%d groups are pending, and would have to be done again each time", pending)
 	}
 	lift()
 	want := map[string]string{"a": "1", "b": "1", "c": "1"}
@@ -367,7 +367,7 @@ func TestFlush_Broken(t *testing.T) {
 				put(t, s, "half", want["half"])
 				checkpoint(t, s)
 				put(t, s, "small", "1")
-				heal := func() {}
+				var heal func()
 				if cause == "a sync fails" {
 					failing := bolt.FailSyncs(t)
 					failing(syscall.EIO, nil)
