@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -1128,6 +1129,78 @@ func TestWeigh(t *testing.T) {
 				t.Errorf("%+v", w)
 			}
 		})
+	}
+}
+
+// New spares wait for pods that come up for calls: while others are left as long as it takes, where none is for some time.
+func TestKeeper_WaitsForWakes(t *testing.T) {
+	type at struct {
+		after  time.Duration
+		waking bool
+		free   int
+		waits  bool
+	}
+	for name, looks := range map[string][]at{
+		"nothing comes up":          {{0, false, 0, false}, {0, false, 1, false}},
+		"others are left":           {{0, true, 1, true}, {burstPause, true, 1, true}, {time.Hour, true, 1, true}, {time.Hour, false, 1, false}},
+		"a burst takes them all":    {{0, true, 0, true}, {burstPause - 1, true, 0, true}, {burstPause, false, 0, false}},
+		"it goes on":                {{0, true, 0, true}, {burstPause, true, 0, false}, {burstPause + 1, true, 0, false}},
+		"one burst after the other": {{0, true, 0, true}, {burstPause, false, 0, false}, {burstPause + 1, true, 0, true}, {2*burstPause + 1, true, 0, false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			began := time.Now()
+			k := &keeper{made: began.Add(-time.Hour)}
+			for _, l := range looks {
+				now := began.Add(l.after)
+				if k.look(l.waking, now); k.inTheWay(l.free, now) != l.waits {
+					t.Errorf("after %v, waking %t, %d free: waits %t", l.after, l.waking, l.free, !l.waits)
+				}
+			}
+			// One that was made is followed by no other at once.
+			now := began.Add(2 * time.Hour)
+			k.look(true, now.Add(-burstPause))
+			k.made = now.Add(burstPause)
+			if !k.inTheWay(0, k.made.Add(wakesPause-1)) || k.inTheWay(0, k.made.Add(wakesPause)) {
+				t.Error("the pause after a spare is another")
+			}
+		})
+	}
+}
+
+// The status of a function that was woken waits for the pods that come up for calls, and is written though they come without end.
+func TestStatus_WaitsForWakes(t *testing.T) {
+	w := &poolWorld{registered: make(map[string]bool)}
+	var starting atomic.Bool
+	w.world = newWorld(t, func(cfg *Config) {
+		w.config(1)(cfg)
+		cfg.Pool.Starting = starting.Load
+	})
+	w.fill(1)
+	w.atZero(cow())
+	starting.Store(true)
+	w.scale(cowRef, 1)
+	p := w.claimed("cow")
+	since := w.cluster.pods.get(function.Ref{Name: p.Name, Namespace: ns}).claim.since
+	r := w.cluster.records.get(cowRef)
+	waits := func(o outcome, after time.Duration) time.Duration {
+		return w.cluster.statusWaits(cowRef, r, o, since.Add(after))
+	}
+	for after, want := range map[time.Duration]time.Duration{
+		0: statusPause, statusPause / 2: statusPause / 2, statusPause: 0, time.Hour: 0, -time.Hour: statusPause,
+	} {
+		if got := waits(outcome{claimed: true}, after); got != want {
+			t.Errorf("%v after its claim it waits %v, want %v", after, got, want)
+		}
+	}
+	if got := waits(outcome{waiting: "a quota"}, 0); got != 0 {
+		t.Errorf("what is wrong waits %v", got)
+	}
+	w.starts(p, true)
+	w.cluster.MarkReady(cowRef, string(r.uid), p.Name, "10.0.0.9", function.Startup{})
+	w.condition("cow", "Healthy", "True")
+	starting.Store(false)
+	if got := waits(outcome{claimed: true}, 0); got != 0 {
+		t.Errorf("with no pod coming up it waits %v", got)
 	}
 }
 

@@ -58,10 +58,11 @@
 // forwards cannot have the port that the function listens on, a probe that runs a program costs a process every two seconds, and
 // spares of a second shape would be twice as many.
 //
-// The keeper makes as many spares as each namespace is to have, but none beside pods that come up for calls, or one each second where
-// no spare is left. At most four are on their way at a time, of those that take no longer than they should; namespaces that miss some
-// get them in turn. It takes away those that are
-// of no use: of an earlier shape, started again, never registered, or given up in the middle of a claim. A claim is given up, too, if the
+// The keeper makes as many spares as each namespace is to have, but none beside pods that come up for calls, or one each second where no
+// spare is left, from their fourth second on. The status of a function that was woken waits for such pods, too, for two seconds at
+// most. At most four spares are on their way at a time, of those that take no longer than they should; namespaces that miss some get
+// them in turn. The keeper takes away spares that are of no use: of an earlier shape, started again, never registered, or given up in
+// the middle of a claim. A claim is given up, too, if the
 // API server does not answer in time; if the pod has become the function's all the same it is one too many beside the next, and drains.
 // Spares belong to a ClusterRole of the chart (Pool.Owner): objects of a namespace can have no owner in another, and when the chart is
 // uninstalled they are to go.

@@ -33,6 +33,9 @@ const (
 	sparesComing = 4
 	// wakesPause is the least time between two spares that are made, where none is free, while pods come up for calls.
 	wakesPause = time.Second
+	// burstPause is how long the first of those waits: most bursts are over then, and a spare takes as much of a node as a pod that is
+	// made for a call.
+	burstPause = 3 * time.Second
 	// refusedPause is how long a namespace is left alone in which no pod can be made, as for a quota.
 	refusedPause = 10 * time.Second
 	keepTimeout  = 30 * time.Second
@@ -52,6 +55,9 @@ type keeper struct {
 	made time.Time
 	// turns tells whose turn it is, if more are missing than may be made.
 	turns turns
+	// waking is whether pods came up for calls when it was looked last, and woke since when they do.
+	waking bool
+	woke   time.Time
 }
 
 // keepPool keeps the pool until ctx ends.
@@ -105,8 +111,7 @@ func (k *keeper) round(ctx context.Context, now time.Time) {
 	coming, most := 0, sparesComing
 	// A spare that starts beside a pod for which a call waits makes that late, by half a second on a small node: it waits while there
 	// are others, and where there are none, one comes at a time.
-	waking := k.c.waking(now)
-	if waking {
+	if k.look(k.c.waking(now), now); k.waking {
 		most = 1
 	}
 	for _, namespace := range slices.Sorted(maps.Keys(union(spares, managed))) {
@@ -121,8 +126,7 @@ func (k *keeper) round(ctx context.Context, now time.Time) {
 		}
 		coming += w.starting
 		shapes[namespace] = pool
-		inTheWay := waking && (w.free > 0 || now.Sub(k.made) < wakesPause)
-		if w.missing > 0 && now.After(k.refused[namespace]) && !inTheWay {
+		if w.missing > 0 && now.After(k.refused[namespace]) && !k.inTheWay(w.free, now) {
 			missing[namespace] = w.missing
 		}
 		for _, name := range w.coming {
@@ -151,6 +155,20 @@ func (k *keeper) round(ctx context.Context, now time.Time) {
 		k.refused[e.namespace] = now.Add(refusedPause)
 		k.tell(e.namespace, e.err)
 	}
+}
+
+// look notes whether pods come up for calls.
+func (k *keeper) look(waking bool, now time.Time) {
+	if waking && !k.waking {
+		k.woke = now
+	}
+	k.waking = waking
+}
+
+// inTheWay reports whether a spare that is made now would start beside pods that come up for calls, of a namespace that has so many to
+// be claimed.
+func (k *keeper) inTheWay(free int, now time.Time) bool {
+	return k.waking && (free > 0 || now.Sub(k.woke) < burstPause || now.Sub(k.made) < wakesPause)
 }
 
 type refusal struct {

@@ -17,6 +17,8 @@ const (
 	retryMax = 30 * time.Second
 	// settle is how long a change of pods waits before the status is written, so that one write tells of several.
 	settle = 200 * time.Millisecond
+	// statusPause is how long the status of a function that was woken may wait for the pods that come up for calls.
+	statusPause = 2 * time.Second
 	// roundTimeout bounds one round for one function.
 	roundTimeout = time.Minute
 )
@@ -147,7 +149,27 @@ func (c *Cluster) reconcile(ctx context.Context, ref function.Ref) error {
 	}
 	s := c.judge(ref, r, o)
 	s.observed = generation // what was asked for since has another round
+	if left := c.statusWaits(ref, r, o, time.Now()); left > 0 && err == nil {
+		c.rounds().AddAfter(ref, left)
+		return nil
+	}
 	return errors.Join(err, c.writeStatus(ctx, ref, r, s))
+}
+
+// statusWaits is how long the status of a function that was woken still waits: to write it takes as much of the control plane as the
+// claim itself does, beside pods for which calls wait, and once it serves there is more to say. What is wrong waits for nothing.
+func (c *Cluster) statusWaits(ref function.Ref, r *record, o outcome, now time.Time) time.Duration {
+	if !o.claimed {
+		return 0
+	}
+	var left time.Duration
+	for _, p := range c.claims(ref, r.uid) {
+		left = max(left, statusPause-now.Sub(p.claim.since))
+	}
+	if left <= 0 || !c.waking(now) {
+		return 0
+	}
+	return min(left, statusPause) // a claim's time may be another machine's
 }
 
 // apply makes what the record asks for. An error that wraps ErrInvalid is for a user to mend.
