@@ -307,7 +307,7 @@ func (c *Cluster) servedByClaims(ctx context.Context, ref function.Ref, r *recor
 	if c.cfg.Pool == nil {
 		return false
 	}
-	woken := c.takeWoken(r.uid)
+	woken := c.takeWoken(r)
 	if d := c.deployments.get(ref); d != nil && d.record == r.uid || c.isSteady(r.uid) {
 		return false
 	}
@@ -629,17 +629,13 @@ func (c *Cluster) unsteady(record types.UID) {
 	delete(c.steady, record)
 }
 
-// noteWoken notes that a record's function was at zero and is wanted now.
-func (c *Cluster) noteWoken(record types.UID) {
+// takeWoken reports whether a record's function was woken since the last look.
+func (c *Cluster) takeWoken(r *record) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.woken[record] = struct{}{}
-}
-
-func (c *Cluster) takeWoken(record types.UID) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_, woken := c.woken[record]
-	delete(c.woken, record)
-	return woken
+	if r.woken == c.woken[r.uid] {
+		return false
+	}
+	c.woken[r.uid] = r.woken
+	return true
 }

@@ -195,6 +195,13 @@ func (w *poolWorld) atZero(spec function.Spec) {
 	w.create(spec)
 	w.condition(spec.Name, "Claimable", "True")
 	w.deployment(spec.Name) // or the reconciler could miss that there were none asked for
+	w.eventually("the cluster knows of its Deployment", func() string {
+		// Or it could hear of it after the function is at zero: see below.
+		if w.cluster.deployments.get(spec.Ref) == nil {
+			return "it does not"
+		}
+		return ""
+	})
 	w.scale(spec.Ref, 0)
 	w.eventually("the function is at zero", func() string {
 		// The cluster has to know it, too: a wake that meets a Deployment needs no spare.

@@ -112,9 +112,10 @@ type Cluster struct {
 	ended bool
 	// prepared are the policies of records for which OnDeploy was called, by the records' identities.
 	prepared map[string]function.Policy
-	// woken are the records whose functions were at zero a moment ago, and steady those that are to get their Deployment
-	// whatever claimed pods they have.
-	woken, steady map[types.UID]struct{}
+	// woken are the generations of records in which a function was last seen to be woken, by a round: see record.woken.
+	woken map[types.UID]int64
+	// steady are the records that are to get their Deployment whatever claimed pods they have.
+	steady map[types.UID]struct{}
 	// given are the versions of the secrets that were assigned to a spare which is about to become the record's.
 	given map[types.UID]string
 	// unfits are the records whose functions do not run in spares.
@@ -172,7 +173,7 @@ func New(cfg Config) (*Cluster, error) {
 		prepared:   make(map[string]function.Policy),
 		departures: make(map[string]chan struct{}),
 		refill:     make(chan struct{}, 1),
-		woken:      make(map[types.UID]struct{}),
+		woken:      make(map[types.UID]int64),
 		steady:     make(map[types.UID]struct{}),
 		given:      make(map[types.UID]string),
 		unfits:     make(map[types.UID]unfit),

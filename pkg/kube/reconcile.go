@@ -37,9 +37,6 @@ func (c *Cluster) recordChanged(ref function.Ref, before, after *record) {
 	}
 	c.index.update(ref, c.records.get)
 	c.table.mark(ref)
-	if after != nil && before != nil && before.uid == after.uid && before.fn.Replicas == 0 && after.fn.Replicas > 0 {
-		c.noteWoken(after.uid)
-	}
 	if pullsDiffer(before, after) {
 		signal(c.pulls.changed)
 	}

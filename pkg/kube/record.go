@@ -31,6 +31,9 @@ type record struct {
 	uid        types.UID
 	version    string
 	generation int64
+	// woken is the generation in which the function was wanted again after it had been at zero; 0 if nobody saw that. It is part of the
+	// record so that nobody sees the one without the other.
+	woken      int64
 	rollout    string
 	finalizers []string
 	deleting   bool
@@ -96,6 +99,12 @@ func newRecord(o *object, before *record) *record {
 		r.fn, r.problem = before.fn, err.Error()
 	default:
 		r.fn, r.problem, r.salvaged = identified(function.Salvage(specOf(o)), o), err.Error(), true
+	}
+	if before != nil {
+		r.woken = before.woken
+		if before.fn.Replicas == 0 && r.fn.Replicas > 0 {
+			r.woken = r.generation
+		}
 	}
 	return r
 }

@@ -73,6 +73,32 @@ func TestNewRecord_StaysDeleting(t *testing.T) {
 	}
 }
 
+// That a function was woken is known as soon as the number of its replicas is: a round in between would give it a Deployment.
+func TestNewRecord_Woken(t *testing.T) {
+	o := idleObject(t, 1)
+	var r *record
+	for i, step := range []struct {
+		replicas    int32
+		generation  int64
+		woken       int64
+		description string
+	}{
+		{1, 4, 0, "it was never seen at zero"},
+		{0, 5, 0, "it is at zero"},
+		{0, 5, 0, "its status is written"},
+		{1, 6, 6, "it is woken"},
+		{1, 6, 6, "its status is written"},
+		{2, 7, 6, "it gets another replica"},
+		{0, 8, 6, "it is at zero again"},
+		{2, 9, 9, "it is woken again"},
+	} {
+		o.Spec.Replicas, o.Generation, o.ResourceVersion = &step.replicas, step.generation, fmt.Sprint(i+1)
+		if r = newRecord(o, r); r.woken != step.woken {
+			t.Errorf("%s: woken in generation %d, want %d", step.description, r.woken, step.woken)
+		}
+	}
+}
+
 // A hundred thousand functions at zero are to fit in a small container.
 func TestRecords_HeapPerIdleFunction(t *testing.T) {
 	const count, limitBytes = 2000, 4096
