@@ -284,7 +284,7 @@ func (f *file) update(do func(c *change) error) error {
 	if f.broken != nil {
 		return f.broken
 	}
-	if len(f.pending.records) > 0 && (f.stuck || f.pending.full()) {
+	if f.stuck || f.pending.full() {
 		if err := f.flush(); err != nil {
 			return f.check(err)
 		}

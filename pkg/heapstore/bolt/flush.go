@@ -84,6 +84,7 @@ func (f *file) rollback() {
 func (f *file) flush() (err error) {
 	if len(f.pending.records) == 0 {
 		f.rollback()
+		f.stuck = false
 		return nil
 	}
 	defer func() {
