@@ -413,14 +413,27 @@ func TestFlush_Broken(t *testing.T) {
 func TestFlush_WhenIdle(t *testing.T) {
 	bolt.LimitPendingIn(t, 1<<20, time.Millisecond)
 	s := openPath(t, filepath.Join(t.TempDir(), "heap.db"))
-	put(t, s, "k", "1")
-	for end := time.Now().Add(time.Minute); bolt.Pending(s) > 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("nothing flushes")
+	flushes := func() {
+		t.Helper()
+		for end := time.Now().Add(time.Minute); bolt.Pending(s) > 0; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("nothing flushes")
+			}
 		}
 	}
+	put(t, s, "k", "1")
+	flushes()
 	wantKey(t, s, "k", "1")
+
+	// So does the first one after a group that failed alone.
+	lift := limitFileSize(t, 256<<10)
+	if err := s.Commit(t.Context(), testHeap(), heapstore.Commit{Writes: []heapstore.Write{{Key: "large", Value: make([]byte, 400<<10)}}}); !errors.Is(err, syscall.EFBIG) {
+		t.Errorf("%v, want EFBIG", err)
+	}
+	lift()
 	put(t, s, "k", "2")
+	flushes()
+	wantKey(t, s, "k", "2")
 	must(t, s.Close())
 }
 
