@@ -225,8 +225,14 @@ func (p *provider) newPeers(s secrets) (err error) {
 			p.proxy.Loads(since, func(ref function.Ref, l proxy.Load) {
 				visit(ref, peers.Load{
 					InFlight: l.InFlight, Waiting: l.Waiting, Last: l.LastActivity, Started: l.Started, CallTime: l.CallTime,
+					Unreached: p.cluster.IsUnreached(ref),
 				})
 			})
+		},
+		OnUnreached: func(ref function.Ref) {
+			if f, ok := p.cluster.Lookup(ref); ok {
+				p.cluster.Unreached(ref, f.ID)
+			}
 		},
 		Log: p.log,
 	})

@@ -713,7 +713,13 @@ func TestRescue(t *testing.T) {
 	serves()
 	w.endpoints(cowRef, nowhere+":8080")
 	id := string(w.object("cow").UID)
+	if w.cluster.IsUnreached(cowRef) {
+		t.Error("nobody told that it is not reached, and others hear so")
+	}
 	w.cluster.Unreached(cowRef, id)
+	if !w.cluster.IsUnreached(cowRef) {
+		t.Error("the other providers do not hear that it is not reached")
+	}
 	var p *corev1.Pod
 	w.eventually("a spare is claimed", func() string {
 		list := w.podsThat(func(p *corev1.Pod) bool { return p.Annotations[annotationClaimed] != "" })

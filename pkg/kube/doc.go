@@ -87,7 +87,8 @@
 // A pod whose node is lost is replaced elsewhere some seconds after Kubernetes has noticed, which takes it most of a minute: pods
 // tolerate such nodes for five seconds and not for the five minutes that are usual. Calls notice sooner: a function of which none of
 // the replicas can be reached (Unreached), and whose addresses answer nothing when they are looked at, is given a spare of another node
-// beside them, or a lone pod, which goes when there is a new replica, or after two minutes. Such nodes, and those whose spares take no
+// beside them, or a lone pod, which goes when there is a new replica, or after two minutes. The provider that leads does so, and hears of
+// calls at the others from them (IsUnreached). Such nodes, and those whose spares take no
 // assignment, get no spares and no lone pods for half a minute, where there are others. See rescue.go.
 //
 // # Guarantees

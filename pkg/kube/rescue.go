@@ -54,6 +54,18 @@ func (c *Cluster) Unreached(ref function.Ref, id string) {
 	c.rounds().Add(ref)
 }
 
+// IsUnreached reports whether Unreached was told of a function lately: what a provider that does not lead has to tell the one that does.
+// Memory only.
+func (c *Cluster) IsUnreached(ref function.Ref) bool {
+	r := c.records.get(ref)
+	if r == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Since(c.rescues[r.uid].told) < rescuePause
+}
+
 // rescue gives a spare to a function whose replicas cannot be reached, or else a pod of its own.
 func (c *Cluster) rescue(ctx context.Context, ref function.Ref, r *record) {
 	c.mu.Lock()

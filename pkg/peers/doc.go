@@ -3,8 +3,8 @@
 // # Words
 //
 // Peers are the providers behind one Service, this one among them. The leader is the one that scales. A report is what a peer
-// tells: of each function that has a call, or had one since the last report, the calls in flight and waiting, when one last
-// came or ended, and what has been counted since the peer began. A process is one run of a provider.
+// tells: of each function that has a call, or had one since the last report, the calls in flight and waiting, whether they reach no
+// replica, when one last came or ended, and what has been counted since the peer began. A process is one run of a provider.
 //
 // # How a round travels
 //

@@ -38,7 +38,7 @@ func (p *Peers) report(since time.Time) report {
 	made := report{Process: p.process, Now: now.UnixNano(), Functions: []figure{}}
 	p.cfg.Loads(since, func(ref function.Ref, l Load) {
 		made.Functions = append(made.Functions, figure{
-			Name: ref.Name, Namespace: ref.Namespace, InFlight: l.InFlight, Waiting: l.Waiting,
+			Name: ref.Name, Namespace: ref.Namespace, InFlight: l.InFlight, Waiting: l.Waiting, Unreached: l.Unreached,
 			Ago: int64(max(0, now.Sub(l.Last))), Started: l.Started, CallTime: int64(l.CallTime),
 		})
 	})

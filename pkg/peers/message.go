@@ -32,6 +32,8 @@ type Load struct {
 	InFlight, Waiting int
 	// Last is when a call last came or ended; zero if none did.
 	Last time.Time
+	// Unreached says that calls have reached none of its replicas lately.
+	Unreached bool
 	// Started is how many calls have come, and CallTime how long all of them together have been there.
 	Started  uint64
 	CallTime time.Duration
@@ -52,6 +54,7 @@ type figure struct {
 	Namespace string `json:"namespace"`
 	InFlight  int    `json:"inFlight,omitempty"`
 	Waiting   int    `json:"waiting,omitempty"`
+	Unreached bool   `json:"unreached,omitempty"`
 	// Ago is how long before Now a call last came or ended.
 	Ago      int64  `json:"ago"`
 	Started  uint64 `json:"started"`

@@ -32,6 +32,9 @@ type Config struct {
 	Providers func(context.Context) ([]string, error)
 	// Loads calls visit for every function that has a call here, or had one since, from memory.
 	Loads func(since time.Time, visit func(function.Ref, Load))
+	// OnUnreached is told of functions of which calls at another provider have reached no replica, by each report that says so. It must
+	// not block. nil means nobody.
+	OnUnreached func(function.Ref)
 	// Interval is the time between two rounds. 0 means a second.
 	Interval time.Duration
 	// Log is told of peers that do not report. nil means none.
@@ -195,6 +198,14 @@ func (p *Peers) ask(ctx context.Context, address string) error {
 		return err
 	}
 	p.take(address, peer, r, since == 0)
+	if r.Process == p.process || p.cfg.OnUnreached == nil {
+		return nil
+	}
+	for _, f := range r.Functions {
+		if f.Unreached {
+			p.cfg.OnUnreached(f.ref())
+		}
+	}
 	return nil
 }
 

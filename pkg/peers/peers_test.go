@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,8 +27,9 @@ type provider struct {
 	*Peers
 	server *httptest.Server
 
-	mu    sync.Mutex
-	loads map[function.Ref]Load
+	mu        sync.Mutex
+	loads     map[function.Ref]Load
+	unreached []function.Ref
 }
 
 // providers are several, each of which knows the others by members.
@@ -47,7 +49,7 @@ func (ps *providers) add(t *testing.T, secret []byte) *provider {
 	t.Helper()
 	p := &provider{loads: make(map[function.Ref]Load)}
 	var err error
-	p.Peers, err = New(Config{Secret: secret, Providers: ps.list, Loads: p.visit, Interval: time.Millisecond})
+	p.Peers, err = New(Config{Secret: secret, Providers: ps.list, Loads: p.visit, OnUnreached: p.onUnreached, Interval: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,6 +72,12 @@ func (p *provider) visit(since time.Time, visit func(function.Ref, Load)) {
 	}
 }
 
+func (p *provider) onUnreached(ref function.Ref) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unreached = append(p.unreached, ref)
+}
+
 func (p *provider) set(ref function.Ref, l Load) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -80,6 +88,25 @@ func (p *provider) set(ref function.Ref, l Load) {
 func (p *provider) lead(t *testing.T) {
 	p.begin(true)
 	t.Cleanup(p.client.CloseIdleConnections)
+}
+
+// Who leads hears of calls at the others that reach no replica, and knows of its own.
+func TestPeers_Unreached(t *testing.T) {
+	var ps providers
+	leader, other := ps.add(t, secret), ps.add(t, secret)
+	leader.lead(t)
+	pig := function.Ref{Name: "pig", Namespace: cow.Namespace}
+	leader.set(pig, Load{Waiting: 1, Unreached: true, Last: time.Now()})
+	other.set(cow, Load{Waiting: 1, Last: time.Now()})
+	leader.round(t.Context())
+	if len(leader.unreached) > 0 {
+		t.Errorf("%v: not reached, by no other provider", leader.unreached)
+	}
+	other.set(cow, Load{Waiting: 1, Unreached: true, Last: time.Now()})
+	leader.round(t.Context())
+	if !slices.Equal(leader.unreached, []function.Ref{cow}) {
+		t.Errorf("%v: not reached at another provider, want %v", leader.unreached, cow)
+	}
 }
 
 func TestPeers_SumOfTheOthers(t *testing.T) {
